@@ -1,0 +1,18 @@
+"""Images and regions: folders, samplers, collation. Importing this registers them."""
+
+from refineclip.datasets.bad_images import BadImageHook, TooManyBadImagesError
+from refineclip.datasets.collate import collate_regions
+from refineclip.datasets.image_folder import RegionImageFolder
+from refineclip.datasets.image_io import BadImageError, read_image
+from refineclip.datasets.samplers import EpochSampler, InfiniteEpochSampler
+
+__all__ = [
+    'BadImageError',
+    'BadImageHook',
+    'EpochSampler',
+    'InfiniteEpochSampler',
+    'RegionImageFolder',
+    'TooManyBadImagesError',
+    'collate_regions',
+    'read_image',
+]

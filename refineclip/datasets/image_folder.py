@@ -1,0 +1,174 @@
+"""Any folder of images with regions drawn per image: what both training stages read."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.registry import DATASETS, TASK_UTILS
+from torch.utils.data import Dataset
+
+from refineclip.datasets.image_io import (
+    IMAGE_SUFFIXES,
+    BadImageError,
+    image_to_tensor,
+    read_image,
+)
+
+
+@DATASETS.register_module()
+class RegionImageFolder(Dataset[dict[str, Any]]):
+    """Unlabelled images of a folder, found recursively and sorted by name, with random regions.
+
+    The regions of an image depend on (``seed``, epoch, index) only. Indices beyond the length
+    encode the epoch: ``epoch, index = divmod(i, len(dataset))`` (see :class:`EpochSampler`).
+
+    An item is a dict of ``inputs`` (3, H, W) uint8 RGB; ``boxes`` (R, 4) float32 xyxy in [0, 1] of
+    the image; ``img_path`` str; ``img_id`` int, the index; ``epoch`` int; and ``labels`` (R,) int64
+    if the sampler names its regions. A file that cannot be used yields
+    ``dict(bad_image=(path, reason))`` instead: :func:`collate_regions` drops it and
+    :class:`BadImageHook` reports it. No other image takes its place.
+
+    Args:
+        data_root: Folder of images (jpg, jpeg, png, webp, bmp), e.g. COCO's ``train2017``.
+        region_sampler: Config of a registered region sampler, or the sampler itself.
+        ann_file: Use only the images listed here: a COCO or LVIS style JSON (``images`` with
+            ``file_name`` or ``coco_url``), or a text file with one name per line. Names are
+            relative to ``data_root``. None uses all.
+        min_size: Least width and height in pixels; give at least the patch size.
+        limit: Use the first ``limit`` images only.
+        seed: Seed of the region draws.
+        fixed_regions: Draw the same regions in every epoch, as feature caches need.
+
+    Raises:
+        FileNotFoundError: The folder, the list or a listed image does not exist.
+        ValueError: There is no image, or the sampler does not fit the images.
+    """
+
+    def __init__(
+        self,
+        data_root: str,
+        region_sampler: dict[str, Any] | Any,
+        ann_file: str | None = None,
+        min_size: int = 32,
+        limit: int | None = None,
+        seed: int = 0,
+        fixed_regions: bool = False,
+    ) -> None:
+        self.data_root = Path(data_root)
+        self.min_size = min_size
+        self.seed = seed
+        self.fixed_regions = fixed_regions
+        if not self.data_root.is_dir():
+            raise FileNotFoundError(_missing_folder(self.data_root))
+        names = list_images(self.data_root) if ann_file is None else self._listed(ann_file)
+        if limit is not None and limit < 1:
+            raise ValueError(f'limit: expected an integer >= 1 or None, got {limit}.')
+        self.names = names[:limit]
+        self.region_sampler = (
+            TASK_UTILS.build(region_sampler) if isinstance(region_sampler, dict) else region_sampler
+        )
+        check_images = getattr(self.region_sampler, 'check_images', None)
+        if check_images is not None:
+            check_images(self.names)
+
+    def _listed(self, ann_file: str) -> list[str]:
+        names = read_image_list(ann_file)
+        missing = [name for name in names if not (self.data_root / name).is_file()]
+        if missing or not names:
+            raise FileNotFoundError(
+                f'Expected {ann_file} to list images below {self.data_root}, got {len(names)} '
+                f'names of which {len(missing)} do not exist (first: {missing[:1]}).'
+            )
+        return names
+
+    @property
+    def metainfo(self) -> dict[str, Any]:
+        """Facts about the dataset, for mmengine's runner and visualizer."""
+        return {'data_root': str(self.data_root), 'num_images': len(self)}
+
+    @property
+    def epoch_stride(self) -> int:
+        """What one epoch adds to an index."""
+        return len(self.names)
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return len(self.names)
+
+    def path(self, index: int) -> str:
+        """Return the path of image ``index``."""
+        return str(self.data_root / self.names[index])
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        """Read an image and draw its regions; ``index`` may carry the epoch."""
+        epoch, index = divmod(index, len(self))
+        path = self.path(index)
+        try:
+            image = read_image(path, self.min_size)
+        except BadImageError as error:
+            return {'bad_image': (error.path, error.reason)}
+        generator = np.random.default_rng((self.seed, 0 if self.fixed_regions else epoch, index))
+        drawn = self.region_sampler(image.width, image.height, generator, path)
+        boxes, labels = drawn if isinstance(drawn, tuple) else (drawn, None)
+        item = {
+            'inputs': image_to_tensor(image),
+            'boxes': torch.from_numpy(boxes),
+            'img_path': path,
+            'img_id': index,
+            'epoch': epoch,
+        }
+        return item if labels is None else {**item, 'labels': torch.from_numpy(labels)}
+
+
+def list_images(folder: Path) -> list[str]:
+    """Return the images below a folder, as sorted relative posix paths; links are followed.
+
+    Raises:
+        ValueError: There is none; the message says what is there instead.
+    """
+    names = [
+        (Path(root) / file).relative_to(folder).as_posix()
+        for root, _, files in os.walk(folder, followlinks=True)
+        for file in files
+        # macOS leaves '._name.jpg' companions that are no images.
+        if file.lower().endswith(IMAGE_SUFFIXES) and not file.startswith('.')
+    ]
+    if not names:
+        found = sorted(entry.name for entry in folder.iterdir())
+        raise ValueError(
+            f'Expected images ({", ".join(IMAGE_SUFFIXES)}) below {folder}, got none. The folder '
+            f'holds {len(found)} entries: {found[:5]}.'
+        )
+    return sorted(names)
+
+
+def read_image_list(path: str | Path) -> list[str]:
+    """Read image names from a COCO or LVIS style JSON, or a text file with one name per line.
+
+    LVIS has no ``file_name``; the last two parts of ``coco_url`` (``train2017/000000000139.jpg``)
+    serve, relative to the COCO root.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f'Expected a list of images, got {path}, which is no file.')
+    text = path.read_text(encoding='utf-8')
+    if path.suffix != '.json':
+        return [line.strip() for line in text.splitlines() if line.strip()]
+    images = json.loads(text)['images']
+    return [
+        image.get('file_name') or '/'.join(image['coco_url'].split('/')[-2:]) for image in images
+    ]
+
+
+def _missing_folder(folder: Path) -> str:
+    parent = next(parent for parent in folder.absolute().parents if parent.is_dir())
+    found = sorted(entry.name for entry in parent.iterdir())
+    return (
+        f'Expected a folder of images, got {folder}, which is no folder. {parent} holds '
+        f'{len(found)} entries: {found[:10]}.'
+    )

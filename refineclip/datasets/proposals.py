@@ -1,0 +1,85 @@
+"""Proposals files: class-agnostic boxes per image, read from JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path, PurePath
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Proposals = dict[str, NDArray[np.float32]]
+
+
+def load_proposals(path: str | Path) -> Proposals:
+    """Read a proposals file into {image key: (P, 5) float32 [x1, y1, x2, y2, label], in pixels}.
+
+    Three layouts are told apart by their content:
+
+    - ours: ``{file_name: [[x1, y1, x2, y2, score?], ...]}``, absolute pixels of the image after its
+      EXIF rotation; file_name may carry folders (``a/b.jpg``) when names repeat;
+    - COCO results: a list of ``{"image_id": int or str, "bbox": [x, y, w, h], ...}``;
+    - COCO annotations: ``{"images": [...], "annotations": [...], "categories": [...]}``.
+
+    The label is the position of a box's ``category_id`` in ``categories``, -1 where the file has
+    no ``categories``. Scores are ignored. COCO results without an images table are matched by
+    number: image_id 139 belongs to any file whose stem reads 139 (``000000000139.jpg``).
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: The content fits none of the layouts, or is no JSON.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f'Expected a proposals file (JSON), got {path}, which is no file.')
+    try:
+        content = json.loads(path.read_text(encoding='utf-8'))
+        if isinstance(content, list):
+            return _from_coco(content, {}, [])
+        if 'annotations' in content and 'images' in content:
+            names = {image['id']: image['file_name'] for image in content['images']}
+            categories = [category['id'] for category in content.get('categories', ())]
+            return _from_coco(content['annotations'], names, categories)
+        return {name: _as_rows([[*box[:4], -1] for box in rows]) for name, rows in content.items()}
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ValueError(
+            f'Expected {path} to map file names to lists of [x1, y1, x2, y2], or to follow the '
+            f'COCO results or annotations layout, got {type(error).__name__}: {error}.'
+        ) from error
+
+
+def proposals_of(proposals: Mapping[str, NDArray[np.float32]], img_path: str) -> Any:
+    """Return the (P, 5) rows of one image, or None when the file has none for it.
+
+    The longest tail of the path that is a key wins: ``x/a/b.jpg``, ``a/b.jpg``, ``b.jpg``, then
+    the number that the stem reads.
+    """
+    parts = PurePath(img_path).parts
+    for start in range(len(parts)):
+        boxes = proposals.get('/'.join(parts[start:]))
+        if boxes is not None:
+            return boxes
+    stem = PurePath(img_path).stem
+    return proposals.get(str(int(stem))) if stem.isdecimal() else None
+
+
+def _from_coco(
+    records: list[dict[str, Any]], names: Mapping[Any, str], categories: list[int]
+) -> Proposals:
+    label_of = {category: label for label, category in enumerate(categories)}
+    grouped: dict[str, list[list[float]]] = {}
+    for record in records:
+        x, y, w, h = record['bbox']
+        image = record['image_id']
+        label = label_of[record['category_id']] if label_of else -1
+        grouped.setdefault(names.get(image, str(image)), []).append([x, y, x + w, y + h, label])
+    return {name: _as_rows(rows) for name, rows in grouped.items()}
+
+
+def _as_rows(rows: list[list[float]]) -> NDArray[np.float32]:
+    array = np.array(rows, np.float32).reshape(len(rows), 5)
+    if not np.isfinite(array).all():
+        raise ValueError('boxes must be finite')
+    return array

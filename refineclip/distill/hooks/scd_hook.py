@@ -1,0 +1,136 @@
+"""Add the SCD term to any detector or segmentor that fine-tunes a RefinerCLIP backbone."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.hooks import Hook
+from mmengine.logging import MessageHub
+from mmengine.model import is_model_wrapper
+from mmengine.registry import HOOKS, MODELS, TASK_UTILS
+from mmengine.runner import Runner
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+
+from ..distillation_model import mean_over_processes
+from ..roi_ops import pool_tokens
+
+
+@HOOKS.register_module()
+class SCDHook(Hook):
+    """Keep the spatial correlations of a backbone while something else trains it.
+
+    PyTorch forward hooks see what the backbone returns and add ``loss_scd`` to the losses that the
+    model returns. All of it happens inside the (wrapped) forward, so DDP, AMP and gradient
+    accumulation treat the term as any other loss. Correlations are compared, not features: teacher
+    and student maps may differ in channels.
+
+    Args:
+        backbone: Attribute path of the :class:`RefinerCLIP` in the model.
+        scd: Config of :class:`SCDLoss`.
+        region_sampler: Config of a region sampler; regions are drawn anew each iteration, on the
+            unpadded part of each image.
+        teacher: Config of the frozen :class:`RefinerCLIP` to follow, with its Refiner if R-SCD is
+            wanted. Default: a frozen copy of the backbone as it was built.
+        level: Which of the backbone's maps is compared.
+        seed: Seed of the region draws.
+
+    Raises:
+        TypeError: If the model has no such backbone, or the backbone is frozen.
+    """
+
+    def __init__(
+        self,
+        backbone: str = 'backbone',
+        scd: dict | None = None,
+        region_sampler: dict | None = None,
+        teacher: dict | None = None,
+        level: int = -1,
+        seed: int = 0,
+    ) -> None:
+        self.backbone = backbone
+        self.scd = MODELS.build(scd or dict(type='SCDLoss'))
+        self.region_sampler = TASK_UTILS.build(region_sampler or dict(type='GridRegions'))
+        self.teacher_cfg = teacher
+        self.level = level
+        self.seed = seed
+        self.teacher: nn.Module | None = None
+        self._seen: tuple[Tensor, Tensor] | None = None
+
+    def before_run(self, runner: Runner) -> None:
+        """Build the teacher before a checkpoint is loaded: it is the backbone's starting point."""
+        student = self._find_backbone(runner)
+        if self.teacher_cfg is None:
+            self.teacher = copy.deepcopy(student)
+        else:
+            self.teacher = MODELS.build({**self.teacher_cfg, 'frozen': True})
+        self.teacher.init_weights()
+        self.teacher.frozen = True
+        self.teacher.requires_grad_(False).eval().to(next(student.parameters()).device)
+
+    def before_train(self, runner: Runner) -> None:
+        """Attach to the backbone and to the model."""
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        self._handles = [
+            self._find_backbone(runner).register_forward_hook(self._remember),
+            model.register_forward_hook(self._add_loss, with_kwargs=True),
+        ]
+
+    def after_train(self, runner: Runner) -> None:
+        """Detach."""
+        for handle in self._handles:
+            handle.remove()
+
+    def _find_backbone(self, runner: Runner) -> nn.Module:
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        try:
+            backbone = model.get_submodule(self.backbone)
+        except AttributeError as error:
+            raise TypeError(
+                f'SCDHook: expected a backbone at {self.backbone!r}, got a '
+                f'{type(model).__name__} with {[name for name, _ in model.named_children()]}'
+            ) from error
+        if getattr(backbone, 'frozen', True):
+            raise TypeError(
+                'SCDHook: expected a RefinerCLIP backbone with frozen=False, got '
+                f'{type(backbone).__name__} with frozen={getattr(backbone, "frozen", None)}; a frozen '
+                'backbone has nothing to keep'
+            )
+        return backbone
+
+    def _remember(self, module: nn.Module, args: tuple, output: tuple[Tensor, ...]) -> None:
+        if module.training and torch.is_grad_enabled():
+            self._seen = (args[0], output[self.level])
+
+    def _add_loss(self, module: nn.Module, args: tuple, kwargs: dict, output: Any) -> Any:
+        seen, self._seen = self._seen, None
+        if seen is None or kwargs.get('mode') != 'loss':
+            return None
+        images, student_map = seen
+        assert self.teacher is not None
+        with torch.no_grad():
+            teacher_map = self.teacher(images)[self.level]
+        boxes = self._draw_boxes(images, kwargs.get('data_samples'))
+        loss = self.scd(
+            pool_tokens(F.normalize(student_map, dim=1), boxes, self.scd.roi_size),
+            pool_tokens(F.normalize(teacher_map, dim=1), boxes, self.scd.roi_size),
+            avg_factor=mean_over_processes(len(boxes), boxes.device),
+        )
+        return {**output, 'loss_scd': loss}
+
+    def _draw_boxes(self, images: Tensor, data_samples: list | None) -> Tensor:
+        iteration = MessageHub.get_current_instance().get_info('iter', 0)
+        height, width = images.shape[-2:]
+        rows = []
+        for index in range(len(images)):
+            shape = (height, width)
+            if data_samples is not None:
+                shape = data_samples[index].metainfo.get('img_shape', shape)[:2]
+            generator = np.random.default_rng((self.seed, iteration, index))
+            boxes = torch.from_numpy(self.region_sampler(shape[1], shape[0], generator, None))
+            boxes = boxes * boxes.new_tensor([shape[1] / width, shape[0] / height] * 2)
+            rows.append(F.pad(boxes, (1, 0), value=index))
+        return torch.cat(rows).to(images.device)

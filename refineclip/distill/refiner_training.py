@@ -1,0 +1,146 @@
+"""Stage 1: train the Refiner on a frozen encoder, without labels."""
+
+from __future__ import annotations
+
+from mmengine.registry import MODELS
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
+import torch
+
+from .distillation_model import DistillationModel, mean_over_processes, select_regions
+from .feature_cache import FeatureCache, weights_hash
+from .region_batch import RegionBatch
+from .roi_ops import full_boxes, pool_tokens
+
+
+@MODELS.register_module()
+class RefinerTraining(DistillationModel):
+    """Global-to-local refining: refined tokens of the image against frozen tokens of close-ups.
+
+    The frozen trunk encodes the whole image, the Refiner finishes it, and RoIAlign pools its tokens
+    at a box; the target is what the frozen encoder says of the resized crop of that box, pooled to
+    the same grid. Only the Refiner learns.
+
+    Paper: Refining CLIP's Spatial Awareness, arXiv 2504.02328. Two separate stages, a frozen
+    encoder and self-supervision are known; this pipeline is inferred.
+
+    Args:
+        encoder: Config of a frozen :class:`RefinerCLIP` with ``refiner=dict(...)``.
+        loss: Config of :class:`RefineLoss`.
+        target: ``'crop'``, or ``'image'``: the frozen map's own tokens at the box, a control that
+            shows what contrast alone brings without any close-up.
+        area_range: Regions used, as shares of the image area. Not stated in the paper; the sampler
+            decides by default.
+        max_regions_per_image: Random draw of regions per image and step; ``None`` uses all. Not
+            stated in the paper.
+        min_initial_cosine: On the first iteration of a fresh run, the mean cosine of RoI tokens to
+            crop tokens must reach this: a transposed axis or shifted box falls below it.
+        cache_dir: Cache trunk tokens and targets here (needs ``fixed_regions=True`` to pay).
+        data_preprocessor: Config of :class:`RegionPreprocessor`.
+
+    Raises:
+        ValueError: Without a Refiner, or on an unknown ``target``.
+    """
+
+    def __init__(
+        self,
+        encoder: dict,
+        loss: dict,
+        target: str = 'crop',
+        area_range: tuple[float, float] = (0.0, 1.0),
+        max_regions_per_image: int | None = None,
+        min_initial_cosine: float | None = None,
+        cache_dir: str | None = None,
+        data_preprocessor: dict | None = None,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(data_preprocessor, init_cfg)
+        if target not in ('crop', 'image'):
+            raise ValueError(f"target: expected 'crop' or 'image', got {target!r}")
+        self.encoder = MODELS.build({**encoder, 'frozen': True})
+        if self.encoder.refiner is None:
+            raise ValueError('encoder: expected refiner=dict(num_blocks=...), got none')
+        self.encoder.refiner.requires_grad_(True)
+        self.refine_loss = MODELS.build(loss)
+        self.target = target
+        self.area_range = area_range
+        self.max_regions_per_image = max_regions_per_image
+        self.min_initial_cosine = min_initial_cosine
+        # Saved, so that a resumed run does not take a trained Refiner for an untrained one.
+        self.register_buffer('initial_cosine', torch.tensor(float('nan')))
+        self.cache_dir = cache_dir
+        self._cache: FeatureCache | None = None
+
+    def dense(self, images: Tensor) -> Tensor:
+        """The refined map (B, D, h, w)."""
+        return self.encoder.dense(images)
+
+    def loss(self, batch: RegionBatch) -> dict[str, Tensor]:
+        """Loss of the Refiner, and the mean cosine of its tokens to the targets."""
+        frozen = self.frozen_features(batch)
+        size = self.refine_loss.roi_size
+        chosen = select_regions(batch, self.area_range, self.max_regions_per_image)
+        grid = self._grid(batch)
+        refined = self.encoder.embedding_map(
+            self.encoder.refined_tokens(frozen['trunk'], grid), grid
+        )
+        boxes = batch.boxes[chosen]
+        tokens = pool_tokens(F.normalize(refined, dim=1), boxes, size)
+        target = frozen['target'][chosen].to(tokens.dtype)
+        factor = mean_over_processes(len(chosen), boxes.device)
+        cosine = F.cosine_similarity(tokens.detach(), target, dim=-1).mean()
+        if len(chosen):
+            self._check_initial_cosine(cosine)
+        return {
+            'loss_refine': self.refine_loss(tokens, target, boxes[:, 0], avg_factor=factor),
+            'region_crop_cosine': cosine,
+        }
+
+    def frozen_features(self, batch: RegionBatch) -> dict[str, Tensor]:
+        """``trunk`` (B, N, W) and ``target`` (R, L, D), without gradient, cached where asked."""
+        if self.cache_dir is None:
+            return self._compute_frozen(batch)
+        if self._cache is None:
+            version = dict(
+                weights=weights_hash(self.encoder.visual),
+                dense_mode=self.encoder.dense_mode,
+                trunk_depth=self.encoder.trunk_depth,
+                target=self.target,
+                roi_size=self.refine_loss.roi_size,
+                preprocessing=self.data_preprocessor.description,
+            )
+            self._cache = FeatureCache(self.cache_dir, version, per_region=('target',))
+        return self._cache.fetch(batch, self._compute_frozen)
+
+    def _compute_frozen(self, batch: RegionBatch) -> dict[str, Tensor]:
+        encoder, size = self.encoder, self.refine_loss.roi_size
+        with torch.inference_mode():
+            trunk, grid = encoder.trunk(batch.images)
+            if self.target == 'crop':
+                crop_trunk, crop_grid = encoder.trunk(batch.crops)
+                source = encoder.embedding_map(
+                    encoder.plain_tokens(crop_trunk, crop_grid), crop_grid
+                )
+                boxes = full_boxes(len(source), source.device)
+                boxes[:, 1:] = batch.crop_boxes
+            else:
+                source = encoder.embedding_map(encoder.plain_tokens(trunk, grid), grid)
+                boxes = batch.boxes
+            target = pool_tokens(F.normalize(source, dim=1), boxes, size)
+        # Inference tensors cannot be saved for backward; copies can.
+        return {'trunk': trunk.clone(), 'target': target.clone()}
+
+    def _grid(self, batch: RegionBatch) -> tuple[int, int]:
+        patch = self.encoder.visual.patch_size
+        return batch.images.shape[-2] // patch, batch.images.shape[-1] // patch
+
+    def _check_initial_cosine(self, cosine: Tensor) -> None:
+        if not self.initial_cosine.isnan():
+            return
+        self.initial_cosine.copy_(cosine)
+        if self.min_initial_cosine is not None and cosine < self.min_initial_cosine:
+            raise ValueError(
+                'expected RoI tokens of the whole image to agree with tokens of the crops before '
+                f'training (mean cosine >= {self.min_initial_cosine}), got {float(cosine):.3f}: '
+                'check box coordinates, crop geometry and the weights'
+            )

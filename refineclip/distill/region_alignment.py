@@ -1,0 +1,170 @@
+"""Stage 2: align regions with language, and keep (or sharpen) the spatial structure meanwhile."""
+
+from __future__ import annotations
+
+import torch
+from mmengine.registry import MODELS
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
+
+from refineclip.encoders.text_head import TextHead
+
+from .distillation_model import DistillationModel, mean_over_processes, select_regions
+from .feature_cache import FeatureCache, weights_hash
+from .region_batch import RegionBatch
+from .roi_ops import pool_regions, pool_tokens
+
+# method: (region-language alignment, spatial correlation distillation, refined SCD target)
+METHODS = {
+    'rla': (True, False, False),
+    'sc-rla': (True, True, False),
+    'r-sc-rla': (True, True, True),
+    'r-sc-v': (False, True, True),
+}
+
+
+@MODELS.register_module()
+class RegionAlignment(DistillationModel):
+    """Fine-tune a dense encoder against a frozen copy of itself.
+
+    ``method`` turns the one configuration into each member of the family: ``'rla'`` (alignment
+    only), ``'sc-rla'`` (+ SCD against the frozen encoder), ``'r-sc-rla'`` (+ SCD against its
+    Refiner), ``'r-sc-v'`` (only SCD against the Refiner: vision-only). The frozen trunk runs once
+    per image and serves the plain and the refined target.
+
+    Paper: Refining CLIP's Spatial Awareness, arXiv 2504.02328:
+    ``L = L_RLA + lambda * L_SCD`` (form inferred).
+
+    Args:
+        student: Config of the :class:`RefinerCLIP` to train, ``frozen=False``. The teacher is a
+            frozen copy of it.
+        method: One of ``'rla'``, ``'sc-rla'``, ``'r-sc-rla'``, ``'r-sc-v'``.
+        rla: Config of :class:`CLIPSelfLoss` or :class:`RegionTextLoss`.
+        scd: Config of :class:`SCDLoss`.
+        refiner: ``dict(num_blocks=..., checkpoint=...)``: what stage 1 trained.
+        scd_teacher: Config of another frozen :class:`RefinerCLIP` whose dense map is the SCD target
+            instead (a DINOv2, say; its own patch size and width may differ).
+        text_head: File of a :class:`TextHead`; alignment then compares features standardised with
+            its statistics (towers that no text encoder was trained with).
+        scd_area_range: Regions that SCD uses, as shares of the image area. Not stated in the paper;
+            all of RLA's regions.
+        scd_max_regions: Random draw of regions per image for SCD. Not stated in the paper.
+        cache_dir: Cache teacher features here (needs ``fixed_regions=True`` to pay).
+        data_preprocessor: Config of :class:`RegionPreprocessor`.
+
+    Raises:
+        ValueError: On an unknown method, or when the method needs a part that is not configured.
+    """
+
+    def __init__(
+        self,
+        student: dict,
+        method: str = 'r-sc-rla',
+        rla: dict | None = None,
+        scd: dict | None = None,
+        refiner: dict | None = None,
+        scd_teacher: dict | None = None,
+        text_head: str | None = None,
+        scd_area_range: tuple[float, float] = (0.0, 1.0),
+        scd_max_regions: int | None = None,
+        cache_dir: str | None = None,
+        data_preprocessor: dict | None = None,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(data_preprocessor, init_cfg)
+        if method not in METHODS:
+            raise ValueError(f'method: expected one of {sorted(METHODS)}, got {method!r}')
+        use_rla, use_scd, use_refiner = METHODS[method]
+        use_refiner = use_refiner and scd_teacher is None
+        for name, used, value in [
+            ('rla', use_rla, rla),
+            ('scd', use_scd, scd),
+            ('refiner', use_refiner, refiner),
+        ]:
+            if used and value is None:
+                raise ValueError(f'method {method!r} needs {name}=dict(...), got None')
+        self.method = method
+        self.student = MODELS.build({**student, 'frozen': False})
+        self.teacher = MODELS.build(
+            {**student, 'frozen': True, 'refiner': refiner if use_refiner else None}
+        )
+        self.teacher.visual.load_state_dict(self.student.visual.state_dict())
+        self.scd_teacher = (
+            MODELS.build({**scd_teacher, 'frozen': True}) if use_scd and scd_teacher else None
+        )
+        self.rla = MODELS.build(rla) if use_rla else None
+        self.scd = MODELS.build(scd) if use_scd else None
+        self.text_head = None if text_head is None else TextHead.load(text_head)
+        self.scd_area_range = scd_area_range
+        self.scd_max_regions = scd_max_regions
+        self.cache_dir = cache_dir
+        self._cache: FeatureCache | None = None
+        if hasattr(self.data_preprocessor, 'needs_crops'):
+            self.data_preprocessor.needs_crops = self.needs_crops
+
+    @property
+    def needs_crops(self) -> bool:
+        """Whether the teacher looks at crops."""
+        return self.rla is not None and self.rla.needs_crops
+
+    def dense(self, images: Tensor) -> Tensor:
+        """The student's map (B, D, h, w)."""
+        return self.student.dense(images)
+
+    def loss(self, batch: RegionBatch) -> dict[str, Tensor]:
+        """The configured losses and the cosine of student regions to the teacher's crops."""
+        targets = self.teacher_features(batch)
+        student_map = self.student.dense(batch.images)
+        losses: dict[str, Tensor] = {}
+        if self.rla is not None:
+            losses.update(self._rla_loss(student_map, targets, batch))
+        if self.scd is not None:
+            chosen = select_regions(batch, self.scd_area_range, self.scd_max_regions)
+            boxes, size = batch.boxes[chosen], self.scd.roi_size
+            losses['loss_scd'] = self.scd(
+                pool_tokens(F.normalize(student_map, dim=1), boxes, size),
+                pool_tokens(F.normalize(targets['map'], dim=1), boxes, size),
+                avg_factor=mean_over_processes(len(chosen), boxes.device),
+            )
+        return losses
+
+    def _rla_loss(
+        self, student_map: Tensor, targets: dict[str, Tensor], batch: RegionBatch
+    ) -> dict[str, Tensor]:
+        factor = mean_over_processes(len(batch.boxes), batch.boxes.device)
+        if self.text_head is None:
+            student_map = F.normalize(student_map, dim=1)
+        regions = pool_regions(student_map, batch.boxes, 1).flatten(1)
+        if not self.needs_crops:
+            return {'loss_rla': self.rla(regions, batch.labels, avg_factor=factor)}
+        crops = targets['crops'].to(regions.dtype)
+        if self.text_head is not None:
+            regions, crops = self.text_head.standardize(regions), self.text_head.standardize(crops)
+        cosine = F.cosine_similarity(regions.detach(), crops, dim=-1).mean()
+        loss = self.rla(regions, crops, avg_factor=factor)
+        return {'loss_rla': loss, 'region_crop_cosine': cosine}
+
+    def teacher_features(self, batch: RegionBatch) -> dict[str, Tensor]:
+        """``map`` (B, D, h, w) for SCD and ``crops`` (R, D) for RLA, cached where asked."""
+        if self.cache_dir is None:
+            return self._compute_teacher(batch)
+        if self._cache is None:
+            version = dict(
+                weights=weights_hash(self.teacher),
+                scd_weights=self.scd_teacher and weights_hash(self.scd_teacher),
+                dense_mode=self.teacher.dense_mode,
+                parts=(self.scd is not None, self.needs_crops),
+                preprocessing=self.data_preprocessor.description,
+            )
+            self._cache = FeatureCache(self.cache_dir, version, per_region=('crops',))
+        return self._cache.fetch(batch, self._compute_teacher)
+
+    def _compute_teacher(self, batch: RegionBatch) -> dict[str, Tensor]:
+        features = {}
+        with torch.inference_mode():
+            if self.scd is not None:
+                features['map'] = (self.scd_teacher or self.teacher).dense(batch.images)
+            if self.needs_crops:
+                features['crops'] = self.teacher.image_embedding(batch.crops)
+        # Inference tensors cannot be saved for backward; copies can.
+        return {name: value.clone() for name, value in features.items()}

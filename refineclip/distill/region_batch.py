@@ -1,0 +1,98 @@
+"""The batch that every training stage receives: images, boxes and crops of the same regions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass
+class RegionBatch:
+    """Images with regions, as :class:`RegionPreprocessor` makes them on the device.
+
+    B images, R regions of all images together; B and R may be 0. Regions of one image are
+    consecutive and images come in order, so ``boxes[:, 0]`` never decreases.
+
+    Attributes:
+        images: (B, 3, H, W) normalised.
+        boxes: (R, 5) rows [image index, x1, y1, x2, y2], in [0, 1] of the *canvas* of ``images``.
+        regions: (R, 4) xyxy, the same boxes in [0, 1] of the original image.
+        crops: (R, 3, c, c) normalised, or None when the stage asked for no crops.
+        crop_boxes: (R, 4) xyxy, where the region of ``boxes`` lies in its crop, in [0, 1] of the
+            crop's canvas. Outside lies zero padding (letterbox), or context when the crop is
+            larger than the region (``crop_enlarge``).
+        img_paths: B file names.
+        img_ids: (B,) int64, index of the image in its dataset.
+        epochs: (B,) int64, epoch that the region draw belongs to.
+        labels: (R,) int64, index of each region's noun, or None when the sampler knows none.
+    """
+
+    images: Tensor
+    boxes: Tensor
+    regions: Tensor
+    crops: Tensor | None
+    crop_boxes: Tensor
+    img_paths: list[str]
+    img_ids: Tensor
+    epochs: Tensor
+    labels: Tensor | None = None
+
+    def __len__(self) -> int:
+        """Return the number of images, B."""
+        return self.images.shape[0]
+
+    @property
+    def num_regions(self) -> int:
+        """Number of regions of all images together, R."""
+        return self.boxes.shape[0]
+
+    def select(self, indices: Sequence[int]) -> RegionBatch:
+        """Return the sub-batch of some images, in the given order, with their regions."""
+        owner = self.boxes[:, 0].long()
+        rows = [(owner == index).nonzero().flatten() for index in indices]
+        kept = torch.cat([owner.new_zeros(0), *rows])
+        boxes = self.boxes[kept]
+        counts = torch.tensor([len(row) for row in rows], device=owner.device)
+        boxes[:, 0] = torch.arange(len(rows), device=owner.device).repeat_interleave(counts.long())
+        images = torch.tensor(indices, dtype=torch.long, device=owner.device)
+        return RegionBatch(
+            images=self.images[images],
+            boxes=boxes,
+            regions=self.regions[kept],
+            crops=None if self.crops is None else self.crops[kept],
+            crop_boxes=self.crop_boxes[kept],
+            img_paths=[self.img_paths[index] for index in indices],
+            img_ids=self.img_ids[images],
+            epochs=self.epochs[images],
+            labels=None if self.labels is None else self.labels[kept],
+        )
+
+    def select(self, images: Sequence[int]) -> RegionBatch:
+        """The batch of some images and their regions, in the given order.
+
+        Args:
+            images: Positions in this batch, without repeats.
+        """
+        owner = self.boxes[:, 0].long()
+        rows = [(owner == image).nonzero().flatten() for image in images]
+        regions = torch.cat([*rows, owner.new_zeros(0)])
+        boxes = self.boxes[regions].clone()
+        boxes[:, 0] = torch.cat(
+            [torch.full_like(row, i, dtype=boxes.dtype) for i, row in enumerate(rows)]
+            + [boxes.new_zeros(0)]
+        )
+        index = torch.tensor(list(images), dtype=torch.long, device=owner.device)
+        return RegionBatch(
+            images=self.images[index],
+            boxes=boxes,
+            regions=self.regions[regions],
+            crops=None if self.crops is None else self.crops[regions],
+            crop_boxes=self.crop_boxes[regions],
+            img_paths=[self.img_paths[image] for image in images],
+            img_ids=self.img_ids[index],
+            epochs=self.epochs[index],
+            labels=None if self.labels is None else self.labels[regions],
+        )

@@ -1,0 +1,174 @@
+"""Build a dense encoder by name: open_clip, timm, or an inline open_clip config."""
+
+from __future__ import annotations
+
+import copy
+import difflib
+from functools import partial
+from typing import Any
+
+import timm
+import torch
+from mmengine.logging import print_log
+from open_clip.model import CustomTextCLIP, _build_vision_tower
+from open_clip.timm_model import TimmModel
+from open_clip.transformer import VisionTransformer
+from timm.models import get_arch_pretrained_cfgs, split_model_name_tag
+from torch import nn
+
+from .checkpoint_file import read_checkpoint
+from .dense_clip import DenseCLIP
+from .dense_vit import DenseViT
+from .key_layouts import is_openai
+from .open_clip_vit import OpenCLIPViT
+from .sources import ModelSource, is_file_name, resolve_source
+from .timm_vit import TimmViT
+from .weights import load_weights
+
+TIMM_PREFIX = 'timm/'
+_DTYPES = {'fp32': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float16}
+
+
+def build_clip(
+    model: str | dict[str, Any],
+    pretrained: str | None = None,
+    text: bool = True,
+    precision: str = 'fp32',
+    model_kwargs: dict[str, Any] | None = None,
+) -> DenseCLIP:
+    """Build an image encoder with dense maps, and its text tower if it has one.
+
+    Args:
+        model: An open_clip name (``'ViT-B-16'``, ``'EVA02-B-16'``, ``'ViT-B-16-SigLIP'``), an
+            ``'hf-hub:...'`` or ``'local-dir:...'`` name of open_clip, ``'timm/NAME'`` for a
+            vision-only tower whose embedding is its token width, or an inline open_clip config
+            (``dict(embed_dim=..., vision_cfg=..., text_cfg=...)``).
+        pretrained: A tag of the library, a ``.safetensors``, ``.pt``, ``.pth`` or ``.bin`` file,
+            ``'local-dir:FOLDER'`` (whose config then takes the place of ``model``), or None for
+            random weights.
+        text: Build the text tower. Must be False for files without one.
+        precision: ``'fp32'``, ``'bf16'`` or ``'fp16'``: type of all weights.
+        model_kwargs: For timm names, arguments of ``timm.create_model``; otherwise overrides of the
+            open_clip config, merged one level deep.
+
+    Returns:
+        The model, in training mode as libraries return it, every parameter trainable.
+
+    Raises:
+        ValueError: If a name, a tag or the weights do not fit.
+        FileNotFoundError: If a file or folder does not exist.
+    """
+    if precision not in _DTYPES:
+        raise ValueError(f'expected precision out of {sorted(_DTYPES)}, got {precision!r}')
+    if isinstance(model, str) and model.startswith(TIMM_PREFIX):
+        clip = _build_timm(model.removeprefix(TIMM_PREFIX), pretrained, model_kwargs or {})
+    else:
+        clip = _build_open_clip(resolve_source(model, pretrained), text, model_kwargs or {})
+    return clip.to(_DTYPES[precision])
+
+
+def _build_timm(name: str, pretrained: str | None, model_kwargs: dict[str, Any]) -> DenseCLIP:
+    """Build a vision-only model of timm."""
+    arch, _ = split_model_name_tag(name)
+    if not timm.is_model(arch):
+        near = difflib.get_close_matches(arch, timm.list_models(), n=5)
+        raise ValueError(f'expected a timm model name, got {arch!r}; close matches: {near}')
+    from_file = pretrained is not None and is_file_name(pretrained)
+    if pretrained is not None and not from_file:
+        tags = [full.partition('.')[2] for full in get_arch_pretrained_cfgs(arch)]
+        if pretrained not in tags:
+            raise ValueError(
+                f'expected a file or one of the tags {tags} of {arch}, got {pretrained!r}'
+            )
+        name = f'{arch}.{pretrained}'
+    tower = timm.create_model(
+        name,
+        pretrained=pretrained is not None and not from_file,
+        **{'num_classes': 0, **model_kwargs},
+    )
+    config = tower.pretrained_cfg
+    clip = DenseCLIP(TimmViT(tower, config['mean'], config['std']))
+    if pretrained is not None and from_file:
+        load_weights(clip, pretrained)
+    return clip
+
+
+def _build_open_clip(source: ModelSource, text: bool, model_kwargs: dict[str, Any]) -> DenseCLIP:
+    """Build a model from an open_clip config and load its weights."""
+    config = _clean_config(source.config, model_kwargs)
+    state = None if source.checkpoint is None else read_checkpoint(source.checkpoint)
+    needs_quick_gelu = source.quick_gelu or (state is not None and is_openai(state))
+    if needs_quick_gelu and not config.get('quick_gelu', False):
+        print_log(f'{source.name}: quick GELU is used, because these weights need it', 'current')
+        config['quick_gelu'] = True
+    if text:
+        library = CustomTextCLIP(**config)
+        visual, scale, bias = library.visual, library.logit_scale, library.logit_bias
+    else:
+        visual = _build_vision_tower(
+            config['embed_dim'], config['vision_cfg'], config.get('quick_gelu', False)
+        )
+        scale, bias = _logit_parameters(config)
+    clip = DenseCLIP(
+        wrap_tower(visual, source.image_mean, source.image_std),
+        text=library.text if text else None,
+        logit_scale=scale,
+        logit_bias=bias,
+        tokenizer_factory=source.tokenizer_factory,
+    )
+    if source.checkpoint is not None:
+        load_weights(clip, source.checkpoint, state)
+    return clip
+
+
+def _clean_config(config: dict[str, Any], model_kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Return a copy of an open_clip config, merged with overrides, ready for construction."""
+    config = copy.deepcopy(config)
+    for key, override in model_kwargs.items():
+        if isinstance(override, dict):
+            config[key] = {**config.get(key, {}), **override}
+        else:
+            config[key] = override
+    if 'multimodal_cfg' in config:
+        raise ValueError('expected a CLIP with two towers, got a CoCa config; choose another model')
+    config.pop('custom_text', None)  # every text tower is built as a module of its own
+    # Weights come from one file for both towers, and a dense map needs every patch.
+    config['vision_cfg'] = {
+        **config['vision_cfg'],
+        'timm_model_pretrained': False,
+        'patch_dropout': 0.0,
+    }
+    if 'text_cfg' in config:
+        config['text_cfg'] = {**config['text_cfg'], 'hf_model_pretrained': False}
+    return config
+
+
+def _logit_parameters(config: dict[str, Any]) -> tuple[nn.Parameter, nn.Parameter | None]:
+    """Return logit scale and bias as open_clip initialises them, for a model without text tower."""
+    scale = config.get('init_logit_scale', torch.tensor(1 / 0.07).log().item())
+    bias = config.get('init_logit_bias')
+    shape = [1] if config.get('nonscalar_logit_scale', False) else []
+    as_parameter = partial(torch.full, shape)
+    return (
+        nn.Parameter(as_parameter(float(scale))),
+        None if bias is None else nn.Parameter(as_parameter(float(bias))),
+    )
+
+
+def wrap_tower(
+    tower: nn.Module,
+    image_mean: tuple[float, float, float],
+    image_std: tuple[float, float, float],
+) -> DenseViT:
+    """Wrap a vision tower that a library built.
+
+    Raises:
+        ValueError: If the tower is no vision transformer.
+    """
+    if isinstance(tower, VisionTransformer):
+        return OpenCLIPViT(tower, image_mean, image_std)
+    if isinstance(tower, TimmModel):
+        return TimmViT(tower, image_mean, image_std)
+    raise ValueError(
+        f'expected a vision transformer of open_clip or timm, got {type(tower).__name__}'
+    )

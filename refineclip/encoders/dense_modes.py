@@ -1,0 +1,115 @@
+"""Ways to run the last block for a dense map: one small function per mode, chosen by name.
+
+Only the last block differs between modes; the blocks before it run as they are. To add a mode,
+write a function ``(block, tokens) -> tokens`` and decorate it with its name::
+
+    @dense_mode('value-query')
+    def value_query(block: BlockView, tokens: Tensor) -> Tensor: ...
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from .blocks import BlockView
+
+DenseMode = Callable[[BlockView, Tensor], Tensor]
+
+_MODES: dict[str, DenseMode] = {}
+
+
+def dense_mode(name: str) -> Callable[[DenseMode], DenseMode]:
+    """Register a function ``(block, tokens (B, N, W)) -> tokens (B, N, W)`` under a name.
+
+    Raises:
+        ValueError: If the name is taken by another function.
+    """
+
+    def register(function: DenseMode) -> DenseMode:
+        if name in _MODES:
+            raise ValueError(
+                f'expected a new dense mode name, got {name!r}, which exists; choose another'
+            )
+        _MODES[name] = function
+        return function
+
+    return register
+
+
+def list_dense_modes() -> list[str]:
+    """Return the names of all dense modes, sorted."""
+    return sorted(_MODES)
+
+
+def get_dense_mode(name: str) -> DenseMode:
+    """Return the dense mode of a name.
+
+    Raises:
+        ValueError: If there is none; the message lists what exists.
+    """
+    if name not in _MODES:
+        raise ValueError(f'expected a dense mode out of {list_dense_modes()}, got {name!r}')
+    return _MODES[name]
+
+
+def _attend(block: BlockView, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """Softmax attention with the block's scale, all ``(B, heads, N, d)``."""
+    return F.scaled_dot_product_attention(query, key, value, scale=block.scale)
+
+
+def _finish(block: BlockView, tokens: Tensor, mixed: Tensor) -> Tensor:
+    """Complete a block around mixed values ``(B, heads, N, d)``: out-projection, residuals, MLP."""
+    tokens = tokens + block.output(mixed)
+    return tokens + block.mlp(tokens)
+
+
+@dense_mode('plain')
+def plain(block: BlockView, tokens: Tensor) -> Tensor:
+    """Run the block as the library does."""
+    return block.forward(tokens)
+
+
+@dense_mode('value')
+def value(block: BlockView, tokens: Tensor) -> Tensor:
+    """Replace attention by the value path, no mixing of tokens; residual and MLP are kept.
+
+    This is the dense map of CLIPSelf (arXiv 2310.01403).
+    """
+    return _finish(block, tokens, block.value(tokens))
+
+
+@dense_mode('value-only')
+def value_only(block: BlockView, tokens: Tensor) -> Tensor:
+    """Keep nothing but the value path: no mixing, no residual, no MLP.
+
+    As MaskCLIP (arXiv 2112.01071) without attention, and ClearCLIP (arXiv 2407.12442) without
+    residual and MLP.
+    """
+    return block.output(block.value(tokens))
+
+
+@dense_mode('query-query')
+def query_query(block: BlockView, tokens: Tensor) -> Tensor:
+    """Attend with queries as keys; residual and MLP are kept."""
+    q, _, v = block.qkv(tokens)
+    return _finish(block, tokens, _attend(block, q, q, v))
+
+
+@dense_mode('key-key')
+def key_key(block: BlockView, tokens: Tensor) -> Tensor:
+    """Attend with keys as queries; residual and MLP are kept."""
+    _, k, v = block.qkv(tokens)
+    return _finish(block, tokens, _attend(block, k, k, v))
+
+
+@dense_mode('self-self')
+def self_self(block: BlockView, tokens: Tensor) -> Tensor:
+    """Sum query-query and key-key attention; residual and MLP are kept.
+
+    The correlative self-attention of SCLIP (arXiv 2312.01597).
+    """
+    q, k, v = block.qkv(tokens)
+    return _finish(block, tokens, _attend(block, q, q, v) + _attend(block, k, k, v))

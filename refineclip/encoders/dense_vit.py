@@ -1,0 +1,279 @@
+"""The one protocol for vision transformers with dense maps, whatever library built them."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from .blocks import BlockView
+from .dense_modes import get_dense_mode
+
+Blocks = nn.ModuleList | nn.Sequential
+Grid = tuple[int, int]
+
+
+class DenseViT(nn.Module):
+    """A library ViT that gives a token map for any image size that is a multiple of its patch.
+
+    The tower itself is untouched: its parameters keep the library's names under ``model.``. Shapes:
+    B images, N tokens (prefix tokens first, then the grid row by row), W token width, D embedding,
+    (h, w) token grid.
+
+    Args:
+        model: The library's vision tower.
+        image_mean: Mean of the RGB channels, in [0, 1].
+        image_std: Standard deviation of the RGB channels, in [0, 1].
+
+    Attributes:
+        patch_size: Side of a patch in pixels.
+        width: Token width W.
+        embed_dim: Width D of what :meth:`project` returns.
+        num_prefix_tokens: Class and register tokens before the grid.
+        native_size: (height, width) in pixels that the position embedding was made for.
+        with_cp: Recompute blocks in the backward pass to save memory.
+    """
+
+    patch_size: int
+    width: int
+    embed_dim: int
+    num_prefix_tokens: int
+    native_size: tuple[int, int]
+
+    def __init__(
+        self,
+        model: nn.Module,
+        image_mean: tuple[float, float, float],
+        image_std: tuple[float, float, float],
+    ) -> None:
+        super().__init__()
+        # Any: the libraries' towers share no type; what is read of them is named in each subclass.
+        self.model: Any = model
+        self.image_mean = tuple(image_mean)
+        self.image_std = tuple(image_std)
+        self.with_cp = False
+
+    @property
+    def num_blocks(self) -> int:
+        """Number of transformer blocks."""
+        return len(self.blocks)
+
+    @property
+    @abstractmethod
+    def blocks(self) -> Blocks:
+        """The library's transformer blocks."""
+
+    @property
+    @abstractmethod
+    def norm(self) -> nn.Module:
+        """The library's final norm, applied to each token."""
+
+    @property
+    @abstractmethod
+    def head(self) -> nn.Module | nn.Parameter:
+        """What maps normed tokens ``(B, N, W)`` to ``(B, N, D)``: a module, or a matrix ``(W, D)``.
+
+        It shares its parameters with the tower; ``copy.deepcopy`` gives one that does not.
+        """
+
+    @abstractmethod
+    def block_view(
+        self, index: int, grid: Grid, blocks: Blocks | None = None, start: int = 0
+    ) -> BlockView:
+        """Return block ``index`` taken apart.
+
+        Args:
+            index: Index of the block in the tower.
+            grid: Token grid (h, w), which rotary embeddings depend on.
+            blocks: Other blocks in place of the tower's, ``blocks[0]`` standing for block
+                ``start``.
+            start: Index in the tower of ``blocks[0]``.
+        """
+
+    @abstractmethod
+    def pool(self, tokens: Tensor) -> Tensor:
+        """Map last-block tokens ``(B, N, W)`` to image embeddings ``(B, D)`` as the library does."""
+
+    @abstractmethod
+    def _embed(self, images: Tensor, grid: Grid) -> Tensor:
+        """Embed images ``(B, 3, H, W)`` of a checked size; returns ``(B, N, W)``."""
+
+    def embed(self, images: Tensor) -> tuple[Tensor, Grid]:
+        """Embed normalised images.
+
+        Args:
+            images: Float images ``(B, 3, H, W)``, normalised with ``image_mean`` and ``image_std``;
+                H and W are any multiples of the patch size.
+
+        Returns:
+            Tokens ``(B, N, W)`` before the first block, prefix tokens included, and the grid (h,
+            w).
+
+        Raises:
+            ValueError: If the shape is not ``(B, 3, H, W)`` or H or W is no multiple of the patch
+                size.
+            TypeError: If the images are not floating point.
+        """
+        if images.ndim != 4 or images.shape[1] != 3:
+            raise ValueError(f'expected images (B, 3, H, W), got {tuple(images.shape)}')
+        if not images.is_floating_point():
+            raise TypeError(
+                f'expected normalised float images, got {images.dtype}; scale and normalise first'
+            )
+        grid = self._grid(images.shape[2], images.shape[3])
+        return self._embed(images, grid), grid
+
+    def _grid(self, height: int, width: int) -> Grid:
+        """Return the token grid of an image size in pixels."""
+        patch = self.patch_size
+        if height % patch or width % patch or min(height, width) < patch:
+            near = [
+                (max(patch, n // patch * patch), -(-n // patch) * patch) for n in (height, width)
+            ]
+            raise ValueError(
+                f'expected height and width that are multiples of the patch size {patch}, got '
+                f'{height} x {width}; the nearest valid sizes are {near[0][0]} x {near[1][0]} and '
+                f'{near[0][1]} x {near[1][1]}'
+            )
+        return height // patch, width // patch
+
+    def run(
+        self,
+        tokens: Tensor,
+        grid: Grid,
+        start: int = 0,
+        stop: int | None = None,
+        blocks: Blocks | None = None,
+    ) -> Tensor:
+        """Run the blocks [start, stop) as the library does.
+
+        Args:
+            tokens: Tokens ``(B, N, W)`` before block ``start``.
+            grid: Token grid (h, w).
+            start: First block.
+            stop: One past the last block; all that follow by default.
+            blocks: Other blocks in place of the tower's, ``blocks[0]`` standing for block
+                ``start``.
+
+        Returns:
+            Tokens ``(B, N, W)``.
+        """
+        stop = self.num_blocks if stop is None else stop
+        if not 0 <= start <= stop <= self.num_blocks:
+            raise ValueError(
+                f'expected 0 <= start <= stop <= {self.num_blocks} blocks, got start={start}, '
+                f'stop={stop}'
+            )
+        for index in range(start, stop):
+            view = self.block_view(index, grid, blocks, start)
+            tokens = self._call(view.forward, tokens)
+        return tokens
+
+    def run_dense(
+        self, tokens: Tensor, grid: Grid, start: int, mode: str, blocks: Blocks | None = None
+    ) -> Tensor:
+        """Run from block ``start`` to the end, the last block in a dense mode.
+
+        Args:
+            tokens: Tokens ``(B, N, W)`` before block ``start``.
+            grid: Token grid (h, w).
+            start: First block.
+            mode: Name of the dense mode of the last block.
+            blocks: Other blocks in place of the tower's, ``blocks[0]`` standing for block
+                ``start``.
+
+        Returns:
+            Tokens ``(B, N, W)``.
+        """
+        function = get_dense_mode(mode)
+        last = self.num_blocks - 1
+        tokens = self.run(tokens, grid, start, last, blocks)
+        view = self.block_view(last, grid, blocks, start)
+        return self._call(lambda x: function(view, x), tokens)
+
+    def _call(self, function: Any, tokens: Tensor) -> Tensor:
+        """Call a function of the tokens, recomputed in the backward pass if ``with_cp``."""
+        if self.with_cp and torch.is_grad_enabled():
+            return checkpoint(function, tokens, use_reentrant=False)
+        return function(tokens)
+
+    def project(
+        self,
+        tokens: Tensor,
+        norm: nn.Module | None = None,
+        head: nn.Module | nn.Parameter | None = None,
+    ) -> Tensor:
+        """Apply the final norm and the head to each token alone.
+
+        Args:
+            tokens: Tokens ``(B, N, W)`` after the last block; any N.
+            norm: A norm in place of :attr:`norm`.
+            head: A module, or matrix ``(W, D)``, in place of :attr:`head`.
+
+        Returns:
+            Embeddings ``(B, N, D)``, not normalised.
+        """
+        norm = self.norm if norm is None else norm
+        head = self.head if head is None else head
+        tokens = norm(tokens)
+        return head(tokens) if isinstance(head, nn.Module) else tokens @ head.to(tokens.dtype)
+
+    def to_map(self, tokens: Tensor, grid: Grid) -> Tensor:
+        """Drop the prefix of tokens ``(B, N, C)`` and return the rest as a map ``(B, C, h, w)``."""
+        height, width = grid
+        expected = self.num_prefix_tokens + height * width
+        if tokens.shape[1] != expected:
+            raise ValueError(
+                f'expected {expected} tokens ({self.num_prefix_tokens} prefix + {height} x {width}), '
+                f'got {tokens.shape[1]}'
+            )
+        return tokens[:, self.num_prefix_tokens :].transpose(1, 2).unflatten(2, grid)
+
+    def dense(self, images: Tensor, mode: str = 'value', normalize: bool = False) -> Tensor:
+        """Return the dense map of images in the joint embedding space.
+
+        Args:
+            images: Normalised float images ``(B, 3, H, W)``.
+            mode: Name of a dense mode (:mod:`refineclip.encoders.dense_modes`).
+            normalize: L2-normalise along the channels.
+
+        Returns:
+            Map ``(B, D, h, w)``.
+        """
+        get_dense_mode(mode)  # an unknown name fails before the blocks run
+        tokens, grid = self.embed(images)
+        features = self.to_map(self.project(self.run_dense(tokens, grid, 0, mode)), grid)
+        return F.normalize(features, dim=1) if normalize else features
+
+    def image_embedding(self, images: Tensor) -> Tensor:
+        """Return the library's image embedding ``(B, D)`` at any valid size, not normalised."""
+        tokens, grid = self.embed(images)
+        return self.pool(self.run(tokens, grid))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Same as :meth:`image_embedding`."""
+        return self.image_embedding(images)
+
+    def freeze(self, trainable_blocks: int = 0) -> DenseViT:
+        """Let only the last blocks learn.
+
+        Embeddings, final norm and head stay frozen, as in CLIPSelf.
+
+        Args:
+            trainable_blocks: How many blocks at the end require a gradient, 0 to ``num_blocks``.
+
+        Returns:
+            Self. Training or evaluation mode is left to the caller.
+        """
+        if not 0 <= trainable_blocks <= self.num_blocks:
+            raise ValueError(
+                f'expected 0 to {self.num_blocks} trainable blocks, got {trainable_blocks}'
+            )
+        self.requires_grad_(False)
+        for index in range(self.num_blocks - trainable_blocks, self.num_blocks):
+            self.blocks[index].requires_grad_(True)
+        return self

@@ -1,0 +1,195 @@
+"""The key layouts that weight files really have, recognised by their keys and renamed to ours.
+
+Ours is the library's own naming: ``visual.model.*`` (the vision tower), ``text.*`` (open_clip's
+text tower), ``logit_scale`` and ``logit_bias``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from open_clip.model import convert_to_custom_text_state_dict
+from open_clip.timm_model import TimmModel
+from timm.models.eva import Eva
+from timm.models.eva import checkpoint_filter_fn as filter_eva
+from timm.models.vision_transformer import checkpoint_filter_fn as filter_vit
+from torch import Tensor
+
+from .dense_vit import DenseViT
+from .timm_vit import TimmViT
+
+State = dict[str, Tensor]
+
+# Scalars that OpenAI's files carry beside the weights.
+OPENAI_SCALARS = ('input_resolution', 'context_length', 'vocab_size')
+
+# Buffers that newer libraries compute instead of storing. Mixed RoPE's ``rope.freqs`` is a
+# parameter.
+_COMPUTED = (
+    re.compile(r'(^|\.)rope\.(?!freqs$)'),
+    re.compile(r'(^|\.)attn_mask$'),
+    re.compile(r'(^|\.)position_ids$'),
+    re.compile(r'(^|\.)k_bias$'),
+    re.compile(r'(^|\.)relative_position_index$'),
+)
+
+
+@dataclass
+class Renamed:
+    """A state dict in our naming, and what was left out of it.
+
+    Attributes:
+        state: Tensors by our names.
+        ignored: Number of tensors left out, by reason.
+    """
+
+    state: State
+    ignored: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass(frozen=True)
+class KeyLayout:
+    """One way of naming the weights.
+
+    Attributes:
+        name: For messages.
+        matches: Tells from the keys whether a file has this layout.
+        rename: Renames a state dict for an encoder.
+    """
+
+    name: str
+    matches: Callable[[Mapping[str, Tensor]], bool]
+    rename: Callable[[State, DenseViT], Renamed]
+
+
+def detect_layout(state: Mapping[str, Tensor]) -> KeyLayout:
+    """Return the first layout that fits.
+
+    Raises:
+        ValueError: If none does; the message names the layouts and some keys.
+    """
+    for layout in LAYOUTS:
+        if layout.matches(state):
+            return layout
+    raise ValueError(
+        f'expected one of the key layouts {[layout.name for layout in LAYOUTS]}, got keys like '
+        f'{list(state)[:5]} ({len(state)} in all); rename them to one of these layouts'
+    )
+
+
+def is_openai(state: Mapping[str, Tensor]) -> bool:
+    """Tell whether these are OpenAI's own weights, which need quick GELU."""
+    return 'visual.proj' in state and any(key in state for key in OPENAI_SCALARS)
+
+
+def _any_prefix(*prefixes: str) -> Callable[[Mapping[str, Tensor]], bool]:
+    """Return a test for any key that starts with one of the prefixes."""
+    return lambda state: any(key.startswith(prefixes) for key in state)
+
+
+def drop_computed(state: State) -> Renamed:
+    """Leave out buffers that the libraries compute."""
+    renamed = Renamed({})
+    for key, tensor in state.items():
+        pattern = next((p for p in _COMPUTED if p.search(key)), None)
+        if pattern is None:
+            renamed.state[key] = tensor
+        else:
+            renamed.ignored[f'computed buffer {pattern.pattern}'] += 1
+    return renamed
+
+
+def _rename_ours(state: State, visual: DenseViT) -> Renamed:
+    """Take the encoder out of a checkpoint of this project, whatever model owned it."""
+    owners = {key.partition('visual.model.')[0] for key in state if 'visual.model.' in key}
+    owner = _choose_owner(owners)
+    parts = tuple(owner + part for part in ('visual.', 'text.', 'logit_'))
+    renamed = Renamed({})
+    for key, tensor in state.items():
+        if key.startswith(parts):
+            renamed.state[key.removeprefix(owner)] = tensor
+        else:
+            renamed.ignored['outside the encoder: ' + key.partition('.')[0] + '.*'] += 1
+    return renamed
+
+
+def _choose_owner(owners: set[str]) -> str:
+    """Choose the encoder that training is about: the student, a backbone, or the only one."""
+    for wanted in ('student.', 'backbone.', ''):
+        found = [owner for owner in owners if owner.endswith(wanted)]
+        if len(found) == 1:
+            return found[0]
+    raise ValueError(
+        f'expected one encoder in the checkpoint, got {sorted(owners)}; keep the keys of one'
+    )
+
+
+def _rename_open_clip(state: State, visual: DenseViT) -> Renamed:
+    """Move open_clip's and OpenAI's names to ``visual.model.*`` and ``text.*``."""
+    renamed = Renamed({})
+    for key, tensor in convert_to_custom_text_state_dict(state).items():
+        if key in OPENAI_SCALARS:
+            renamed.ignored['scalar of OpenAI files'] += 1
+        elif key.startswith('visual.'):
+            renamed.state['visual.model.' + key.removeprefix('visual.')] = tensor
+        else:
+            renamed.state[key] = tensor
+    return renamed
+
+
+def _rename_open_clip_vision(state: State, visual: DenseViT) -> Renamed:
+    """Move the names of an open_clip vision tower saved alone."""
+    return Renamed({'visual.model.' + key: tensor for key, tensor in state.items()})
+
+
+def _rename_eva_clip(state: State, visual: DenseViT) -> Renamed:
+    """Move EVA-CLIP's own names; its text tower is named like open_clip's."""
+    if not (isinstance(visual, TimmViT) and isinstance(visual.trunk, Eva)):
+        raise ValueError(
+            'expected a model with an EVA tower for a file in the EVA-CLIP layout, got '
+            f'{type(visual.model).__name__}; choose e.g. EVA02-B-16'
+        )
+    tower = {key: tensor for key, tensor in state.items() if key.startswith('visual.')}
+    renamed = _rename_timm(tower, visual)
+    renamed.state.update({key: tensor for key, tensor in state.items() if key not in tower})
+    return renamed
+
+
+def _rename_timm(state: State, visual: DenseViT) -> Renamed:
+    """Move timm's names, and those that timm converts (DINOv2's and DINOv3's own files)."""
+    if not isinstance(visual, TimmViT):
+        raise ValueError(
+            'expected a model with a timm tower for a file in the timm layout, got '
+            f"{type(visual.model).__name__}; choose e.g. 'timm/vit_small_patch14_dinov2'"
+        )
+    trunk = visual.trunk
+    filter_keys = filter_eva if isinstance(trunk, Eva) else filter_vit
+    renamed = Renamed({})
+    prefix = 'visual.model.trunk.' if isinstance(visual.model, TimmModel) else 'visual.model.'
+    for key, tensor in filter_keys(dict(state), trunk).items():
+        if key.startswith('head.') and trunk.num_classes == 0:
+            renamed.ignored['classifier head.*, which this encoder does not have'] += 1
+        else:
+            renamed.state[prefix + key] = tensor
+    return renamed
+
+
+LAYOUTS = (
+    KeyLayout('refineclip', lambda s: any('visual.model.' in key for key in s), _rename_ours),
+    KeyLayout('OpenAI', is_openai, _rename_open_clip),
+    KeyLayout('EVA-CLIP', _any_prefix('visual.blocks.'), _rename_eva_clip),
+    KeyLayout(
+        'open_clip',
+        _any_prefix('visual.conv1.', 'visual.trunk.', 'visual.transformer.'),
+        _rename_open_clip,
+    ),
+    KeyLayout(
+        'open_clip vision tower',
+        _any_prefix('conv1.', 'trunk.'),
+        _rename_open_clip_vision,
+    ),
+    KeyLayout('timm', _any_prefix('blocks.', 'patch_embed.'), _rename_timm),
+)

@@ -1,0 +1,232 @@
+"""Class names to text embeddings: through a CLIP text tower, from a cache, or from a file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from mmengine.logging import print_log
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .templates import fill_template, get_templates
+
+_BATCH_PROMPTS = 256
+
+
+class TextCLIP(Protocol):
+    """What :class:`TextEmbedder` needs of a model; :class:`DenseCLIP` has it."""
+
+    text: nn.Module | None
+
+    @property
+    def tokenizer(self) -> Callable[[list[str]], Tensor]:
+        """Function from P strings to token ids (P, T)."""
+        ...
+
+
+class TextEmbedder:
+    """Embed class names with the text tower of a CLIP.
+
+    A name's embedding is the mean over templates of L2-normalised prompt embeddings, normalised;
+    with synonyms, the mean of those over the synonyms, normalised again.
+
+    Args:
+        clip: Model with ``text`` (tokens (P, T) -> (P, D)) and ``tokenizer``.
+        templates: 'vild' (region benchmarks), 'photo', 'imagenet', or a list of format strings.
+        cache_dir: Folder where results are kept as safetensors, keyed by a hash of (weights, names,
+            templates); None keeps nothing.
+
+    Raises:
+        ValueError: The model has no text tower, or the templates are unknown.
+    """
+
+    def __init__(
+        self,
+        clip: TextCLIP,
+        templates: str | Sequence[str] = 'vild',
+        cache_dir: str | Path | None = None,
+    ) -> None:
+        if clip.text is None:
+            raise ValueError(
+                'TextEmbedder: expected a model with a text tower, got a vision-only one. Use a '
+                'CLIP, or load embeddings from a file (load_text_embeddings).'
+            )
+        self.text, self.tokenizer = clip.text, clip.tokenizer
+        self.templates = get_templates(templates)
+        self.cache_dir = None if cache_dir is None else Path(cache_dir)
+
+    def embed(self, names: Sequence[str]) -> Tensor:
+        """Embed C names.
+
+        Args:
+            names: Class names; synonyms of one class are separated by ';'.
+
+        Returns:
+            (C, D) float32 on the CPU, L2-normalised, without gradient.
+
+        Raises:
+            ValueError: There is no name, or one is blank.
+        """
+        synonyms = [[part for part in name.split(';') if part.strip()] for name in names]
+        if not synonyms or not all(synonyms):
+            raise ValueError(f'names: expected non-empty class names, got {list(names)}.')
+        path = None if self.cache_dir is None else self.cache_dir / self._cache_name(names)
+        if path is not None and path.exists():
+            print_log(f'Text embeddings of {len(names)} names read from {path}', logger='current')
+            return load_text_embeddings(path, names)[0]
+        owner = torch.tensor([row for row, group in enumerate(synonyms) for _ in group])
+        each = self._embed_all([synonym for group in synonyms for synonym in group])
+        # Normalising makes the sum of a group as good as its mean.
+        summed = torch.zeros(len(names), each.shape[1]).index_add_(0, owner, each)
+        embeddings = F.normalize(summed, dim=-1)
+        if path is not None:
+            save_text_embeddings(path, embeddings, names)
+        return embeddings
+
+    @torch.no_grad()
+    def _embed_all(self, names: list[str]) -> Tensor:
+        """Average (len(names), D) over templates; float32, L2-normalised, on the CPU."""
+        was_training = self.text.training
+        self.text.eval()
+        device = next(self.text.parameters()).device
+        rows = []
+        step = max(1, _BATCH_PROMPTS // len(self.templates))
+        for start in range(0, len(names), step):
+            part = names[start : start + step]
+            prompts = [
+                fill_template(template, name) for name in part for template in self.templates
+            ]
+            embedded = F.normalize(self.text(self.tokenizer(prompts).to(device)).float(), dim=-1)
+            mean = embedded.view(len(part), len(self.templates), -1).mean(dim=1)
+            rows.append(F.normalize(mean, dim=-1).cpu())
+        self.text.train(was_training)
+        return torch.cat(rows)
+
+    def _cache_name(self, names: Sequence[str]) -> str:
+        key = json.dumps(
+            [
+                weights_fingerprint(self.text),
+                type(self.tokenizer).__name__,
+                getattr(self.tokenizer, 'context_length', None),
+                list(names),
+                self.templates,
+            ]
+        )
+        return f'text_{hashlib.sha256(key.encode()).hexdigest()}.safetensors'
+
+
+def weights_fingerprint(module: nn.Module) -> str:
+    """Return the SHA-256 of all parameters and buffers of a module, names and types included."""
+    digest = hashlib.sha256()
+    for name, value in sorted(module.state_dict().items()):
+        digest.update(f'{name} {value.dtype} {tuple(value.shape)}'.encode())
+        digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def save_text_embeddings(path: str | Path, embeddings: Tensor, names: Sequence[str]) -> None:
+    """Write (C, D) embeddings with their names as safetensors, whole or not at all."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(f'.{os.getpid()}.tmp')
+    metadata = {'names': json.dumps(list(names))}
+    save_file({'embeddings': embeddings.contiguous()}, temporary, metadata=metadata)
+    temporary.replace(path)
+
+
+def load_text_embeddings(
+    path: str | Path, names: Sequence[str] | str | Path | None = None, dim: int | None = None
+) -> tuple[Tensor, list[str]]:
+    """Read precomputed text embeddings.
+
+    Args:
+        path: ``.npy`` (C, D); ``.pt`` or ``.pth`` with a (C, D) tensor or a dict of ``embeddings``
+            and ``names``; ``.safetensors`` with one tensor, and names in its metadata if this
+            package wrote it.
+        names: The C class names, or a file of them; None takes those in the file, or in a file of
+            the same stem beside it (``.txt`` one per line, ``.json`` list).
+        dim: Expected D; None accepts any.
+
+    Returns:
+        (C, D) float32, L2-normalised, and the names, an empty list if none are known.
+
+    Raises:
+        FileNotFoundError: A file does not exist.
+        ValueError: Unknown suffix, wrong shape, wrong number of names, non-finite or zero rows.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f'Expected a file of text embeddings, got {path}, which is no file.'
+        )
+    embeddings, own_names = _read_embeddings(path)
+    if names is None:
+        beside = [path.with_suffix(suffix) for suffix in ('.txt', '.json')]
+        names = own_names or next((file for file in beside if file.is_file()), [])
+    names = read_names(names) if isinstance(names, str | Path) else list(names)
+    shape = tuple(embeddings.shape)
+    if len(shape) != 2 or 0 in shape or (dim is not None and shape[1] != dim):
+        raise ValueError(f'{path}: expected a matrix (classes, {dim or "D"}), got shape {shape}.')
+    if names and len(names) != len(embeddings):
+        raise ValueError(
+            f'{path}: expected one row per name, got {len(embeddings)} rows and {len(names)} names.'
+        )
+    embeddings = embeddings.float()
+    bad = ~embeddings.isfinite().all(dim=1) | (embeddings.abs().sum(dim=1) == 0)
+    if bad.any():
+        raise ValueError(
+            f'{path}: expected finite rows that are not zero, got {int(bad.sum())} others (first: '
+            f'row {int(bad.nonzero()[0])}).'
+        )
+    return F.normalize(embeddings, dim=-1), names
+
+
+def read_names(path: str | Path) -> list[str]:
+    """Read class names: a JSON list, or a text file with one name per line (blank lines skipped).
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: The JSON is not a list of strings.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f'Expected a file of class names, got {path}, which is no file.')
+    text = path.read_text(encoding='utf-8')
+    if path.suffix != '.json':
+        return [line.strip() for line in text.splitlines() if line.strip()]
+    names = json.loads(text)
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ValueError(f'{path}: expected a JSON list of strings, got {type(names).__name__}.')
+    return names
+
+
+def _read_embeddings(path: Path) -> tuple[Tensor, list[str]]:
+    """Return the tensor of a file, and the names that it carries itself."""
+    if path.suffix == '.npy':
+        return torch.from_numpy(np.load(path, allow_pickle=False)), []
+    if path.suffix in ('.pt', '.pth'):
+        content = torch.load(path, map_location='cpu', weights_only=True)
+        if isinstance(content, Tensor):
+            return content, []
+        if isinstance(content, dict) and isinstance(content.get('embeddings'), Tensor):
+            return content['embeddings'], list(content.get('names', []))
+        raise ValueError(
+            f"{path}: expected a tensor or a dict with 'embeddings', got {type(content).__name__}."
+        )
+    if path.suffix == '.safetensors':
+        with safe_open(path, framework='pt') as file:
+            keys = list(file.keys())
+            key = 'embeddings' if 'embeddings' in keys else keys[0]
+            if len(keys) > 1 and key != 'embeddings':
+                raise ValueError(f"{path}: expected one tensor or 'embeddings', got {keys[:5]}.")
+            return file.get_tensor(key), json.loads((file.metadata() or {}).get('names', '[]'))
+    raise ValueError(f'{path}: expected .npy, .pt, .pth or .safetensors, got {path.suffix!r}.')

@@ -1,0 +1,167 @@
+"""Load weight files strictly, whatever their key layout."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+from mmengine.logging import print_log
+from timm.layers import resample_abs_pos_embed
+from torch import nn
+
+from .checkpoint_file import read_checkpoint
+from .dense_clip import DenseCLIP
+from .key_layouts import Renamed, State, detect_layout, drop_computed
+
+_NUM_NAMED = 5
+
+
+def load_weights(clip: DenseCLIP, path: str | Path, source: State | None = None) -> None:
+    """Load a weight file into a model, strictly.
+
+    The key layout is found by itself, and a table of what went where is logged. Position embeddings
+    of another grid are resized (bicubic). Text weights are left out for a model without text tower;
+    the reverse, a vision-only file for a model with text, is an error.
+
+    Args:
+        clip: The model.
+        path: See :func:`~refineclip.encoders.checkpoint_file.read_checkpoint`.
+        source: What that function returned for the path, if the caller has it already.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If keys or shapes do not fit; the message names the first.
+    """
+    source = read_checkpoint(path) if source is None else source
+    layout = detect_layout(source)
+    kept = drop_computed(source)
+    renamed = layout.rename(kept.state, clip.visual)
+    renamed.ignored.update(kept.ignored)
+    _drop_absent_parts(renamed, clip)
+    _resize_position_embedding(renamed.state, clip)
+    _reshape_scalars(renamed.state, clip)
+    tolerated = {'logit_scale', 'logit_bias'} if clip.text is None else {'logit_bias'}
+    check_fit(clip, renamed.state, path, tolerated)
+    clip.load_state_dict(renamed.state, strict=False)  # strict up to ``tolerated``: just checked
+    _log_table(path, layout.name, source, renamed)
+
+
+def load_submodule(module: nn.Module, path: str | Path, prefix: str) -> None:
+    """Load the part of a checkpoint under a prefix into a module, strictly.
+
+    Args:
+        module: The module.
+        path: See :func:`~refineclip.encoders.checkpoint_file.read_checkpoint`.
+        prefix: Name of the part with its dot, e.g. ``'refiner.'``; owners before it are skipped
+            (``encoder.refiner.*``).
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the prefix is not there, or keys or shapes do not fit.
+    """
+    state = read_checkpoint(path)
+    pattern = re.compile(rf'^(?:.*?\.)?{re.escape(prefix)}')
+    part = {pattern.sub('', key): value for key, value in state.items() if pattern.match(key)}
+    if not part:
+        raise ValueError(
+            f'expected keys with {prefix!r} in {path}, got keys like {list(state)[:5]}'
+        )
+    check_fit(module, part, path)
+    module.load_state_dict(part)
+    print_log(f'loaded {len(part)} tensors under {prefix}* from {path}', 'current')
+
+
+def check_fit(
+    module: nn.Module, state: State, path: str | Path, tolerated: Iterable[str] = ()
+) -> None:
+    """Raise a ValueError if keys or shapes of a state dict do not fit a module.
+
+    Args:
+        module: The module.
+        state: What is to be loaded.
+        path: The file, for the message.
+        tolerated: Keys that may be missing.
+    """
+    expected = module.state_dict()
+    missing = [key for key in expected if key not in state and key not in set(tolerated)]
+    unexpected = [key for key in state if key not in expected]
+    if missing or unexpected:
+        hint = ''
+        if missing and all(key.startswith(('text.', 'logit_')) for key in missing):
+            hint = '; the file has no text tower, build the model with text=False'
+        raise ValueError(
+            f'expected {path} to fit the model, got {len(missing)} missing keys (first: '
+            f'{missing[:_NUM_NAMED]}) and {len(unexpected)} unexpected keys (first: '
+            f'{unexpected[:_NUM_NAMED]}){hint}'
+        )
+    for key, value in state.items():
+        if value.shape != expected[key].shape:
+            raise ValueError(
+                f'expected {key} with shape {tuple(expected[key].shape)}, got '
+                f'{tuple(value.shape)} in {path}; is it another model size?'
+            )
+
+
+def _drop_absent_parts(renamed: Renamed, clip: DenseCLIP) -> None:
+    """Leave out text and logit tensors that the model has no place for."""
+    absent = [] if clip.text is not None else ['text.']
+    absent += [name for name in ('logit_scale', 'logit_bias') if getattr(clip, name) is None]
+    for part in absent:
+        keys = [key for key in renamed.state if key.startswith(part)]
+        for key in keys:
+            del renamed.state[key]
+        if keys:
+            renamed.ignored[f'{part}*, which this model does not have'] += len(keys)
+
+
+def _resize_position_embedding(state: State, clip: DenseCLIP) -> None:
+    """Resize the vision tower's position embedding to the model's native grid, bicubic."""
+    visual = clip.visual
+    expected = clip.state_dict()
+    for key in [
+        k
+        for k in state
+        if k.startswith('visual.') and k.endswith(('pos_embed', 'positional_embedding'))
+    ]:
+        old, new = state[key], expected.get(key)
+        if new is None or old.shape == new.shape or old.shape[-1] != new.shape[-1]:
+            continue
+        grid = [side // visual.patch_size for side in visual.native_size]
+        num_prefix = new.shape[-2] - grid[0] * grid[1]
+        resized = resample_abs_pos_embed(
+            old.reshape(1, *old.shape[-2:]), new_size=grid, num_prefix_tokens=num_prefix
+        )
+        state[key] = resized.reshape(new.shape)
+        print_log(f'{key}: position embedding resized to the grid {grid[0]} x {grid[1]}', 'current')
+
+
+def _reshape_scalars(state: State, clip: DenseCLIP) -> None:
+    """Give logit scale and bias the model's shape: some files keep ``(1,)``, others a scalar."""
+    for name in ('logit_scale', 'logit_bias'):
+        parameter = getattr(clip, name)
+        if name in state and parameter is not None and state[name].numel() == 1:
+            state[name] = state[name].reshape(parameter.shape)
+
+
+def _group(key: str) -> str:
+    """Return the group of a key: up to its first number, or without its last part."""
+    parts = key.split('.')
+    numbered = next((i for i, part in enumerate(parts) if part.isdigit()), None)
+    if numbered is not None:
+        return '.'.join([*parts[:numbered], '*'])
+    return '.'.join([*parts[:-1], '*']) if len(parts) > 1 else key
+
+
+def _log_table(path: str | Path, layout: str, source: State, renamed: Renamed) -> None:
+    """Log groups of keys, file to model, with their counts, and what was left out."""
+    origin = {id(tensor): key for key, tensor in source.items()}
+    moves = Counter(
+        (_group(origin[id(tensor)]) if id(tensor) in origin else '(converted)', _group(key))
+        for key, tensor in renamed.state.items()
+    )
+    lines = [f'{path}: {layout} layout, {len(renamed.state)} tensors loaded']
+    lines += [f'  {n:5d}  {old} -> {new}' for (old, new), n in moves.items()]
+    lines += [f'  {n:5d}  left out: {reason}' for reason, n in renamed.ignored.items()]
+    print_log('\n'.join(lines), 'current')

@@ -1,0 +1,141 @@
+"""The doctor must be right exactly when something is broken, so most cases here fake a defect."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from refineclip.__main__ import main as dispatch
+from refineclip.commands import doctor
+
+ALL_WELL = dict.fromkeys((*doctor.CORE, *doctor.OPTIONAL), (doctor.OK, '1.0', ''))
+ONEDL = {'onedl': ['onedl-mmengine', 'onedl-mmcv'], 'openmmlab': []}
+UPSTREAM = {'onedl': [], 'openmmlab': ['mmengine', 'mmcv']}
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch):
+    """Let the doctor see made-up answers instead of this machine."""
+
+    def install(families: dict[str, list[str]], **answers: tuple[str, str, str]) -> None:
+        monkeypatch.setattr(doctor, 'probe', lambda module: {**ALL_WELL, **answers}[module])
+        monkeypatch.setattr(doctor, 'find_families', lambda: families)
+
+    return install
+
+
+def test_all_well_exits_zero(fake, capsys: pytest.CaptureFixture[str]) -> None:
+    fake(ONEDL)
+    assert doctor.main([]) == 0
+    text = capsys.readouterr().out
+    assert text.strip().endswith('doctor: everything runs')
+    assert 'To mend it' not in text
+
+
+def test_missing_torch_exits_one_and_names_one_command(fake, capsys) -> None:
+    no_torch = "ModuleNotFoundError: No module named 'torch'"
+    fake(
+        ONEDL,
+        torch=(doctor.MISSING, '-', 'not installed'),
+        torchvision=(doctor.BROKEN, '?', no_torch),
+        timm=(doctor.BROKEN, '?', no_torch),
+    )
+    assert doctor.main([]) == 1
+    text = capsys.readouterr().out
+    assert 'the core cannot run (torch, torchvision, timm)' in text
+    # All three are mended by the same command, which is given once.
+    assert text.count('pip install torch==') == 1
+    assert '  torch, torchvision, timm:\n' in text
+
+
+def test_missing_mm_stack_is_no_failure_of_the_core(fake, capsys) -> None:
+    fake(ONEDL, mmcv=(doctor.MISSING, '-', 'not installed'))
+    assert doctor.main([]) == 0
+    text = capsys.readouterr().out
+    assert 'detection and segmentation do not (mmcv)' in text
+    assert 'MMCV_WITH_OPS=1' in text
+    assert 'onedl-mmcv==2.3.6' in text
+
+
+def test_fix_stays_in_the_family_that_is_installed(fake, capsys) -> None:
+    fake(UPSTREAM, mmdet=(doctor.MISSING, '-', 'not installed'))
+    assert doctor.main([]) == 0
+    text = capsys.readouterr().out
+    assert 'pip install mmdet==3.3.0' in text
+    assert 'onedl-' not in text
+
+
+def test_both_families_are_a_problem(fake, capsys) -> None:
+    fake({'onedl': ['onedl-mmengine'], 'openmmlab': ['mmengine']})
+    assert doctor.main([]) == 1
+    assert 'pip uninstall -y onedl-mmengine mmengine && ' in capsys.readouterr().out
+
+
+def test_no_family_and_no_mmengine(fake, capsys) -> None:
+    fake({'onedl': [], 'openmmlab': []}, mmengine=(doctor.MISSING, '-', 'not installed'))
+    assert doctor.main([]) == 1
+    assert 'pip install onedl-mmengine==' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ('note', 'expected'),
+    [
+        ('ImportError: libGL.so.1: cannot open shared object file', 'apt-get install -y libgl1'),
+        ("ModuleNotFoundError: No module named 'terminaltables'", 'pip install terminaltables'),
+        ("ModuleNotFoundError: No module named 'mmcv._ext'", 'onedl-mmcv=='),
+    ],
+)
+def test_fix_follows_the_culprit_of_the_error(note: str, expected: str) -> None:
+    assert expected in doctor.fix_for('mmdet', 'onedl', note)
+
+
+def test_probe_tells_missing_broken_and_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert doctor.probe('no_such_library')[0] == doctor.MISSING
+    probes = {'a': 'raise RuntimeError("operator does not exist")', 'b': 'import os\nos.abort()'}
+    monkeypatch.setattr(doctor, 'PROBES', probes)
+    assert doctor.probe('a') == (doctor.BROKEN, '?', 'RuntimeError: operator does not exist')
+    state, _, note = doctor.probe('b')
+    assert state == doctor.BROKEN
+    assert 'killed the process (signal 6)' in note
+
+
+def test_probe_runs_the_real_operators() -> None:
+    state, version, note = doctor.probe('torchvision')
+    assert state == doctor.OK
+    assert version[0].isdigit()
+    assert note.startswith('ops run on')
+
+
+@pytest.mark.mm
+def test_probe_runs_the_real_mmcv_operators() -> None:
+    state, _, note = doctor.probe('mmcv')
+    assert (state, note[:16]) == (doctor.OK, 'compiled ops run')
+
+
+def test_doctor_imports_nothing_heavy() -> None:
+    code = (
+        'import sys, refineclip.commands.doctor;'
+        'assert not {"torch", "mmengine", "numpy"} & set(sys.modules)'
+    )
+    subprocess.run([sys.executable, '-c', code], check=True)
+
+
+def test_pins_are_those_of_the_constraints(repo_root: Path) -> None:
+    text = (repo_root / 'requirements' / 'constraints.txt').read_text()
+    tested = set(re.findall(r'^[\w-]+==\S+', text, flags=re.MULTILINE))
+    named = {pin for value in doctor.CORE.values() for pin in value.split()}
+    named |= set(doctor.FAMILIES['onedl'].values())
+    assert named <= tested
+
+
+def test_dispatcher_runs_commands_and_refuses_others(fake, capsys) -> None:
+    fake(ONEDL)
+    assert dispatch(['doctor']) == 0
+    with pytest.raises(SystemExit) as caught:
+        dispatch(['no-such-command'])
+    assert caught.value.code == 2
+    assert "invalid choice: 'no-such-command'" in capsys.readouterr().err

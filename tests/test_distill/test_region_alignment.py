@@ -1,0 +1,187 @@
+"""Stage 2: the four methods, the frozen teacher, and what a step changes."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from mmengine.optim import OptimWrapper
+from mmengine.registry import MODELS
+
+import refineclip.distill  # noqa: F401
+from refineclip.distill.distillation_model import select_regions
+from refineclip.encoders.text_head import TextHead
+
+from .toys import PREPROCESSOR, STUDENT, TOWER, raw_batch, region_batch
+
+
+def build(method='r-sc-rla', **kwargs):
+    config = dict(
+        type='RegionAlignment',
+        student=STUDENT,
+        method=method,
+        rla=dict(type='CLIPSelfLoss'),
+        scd=dict(type='SCDLoss', roi_size=2),
+        refiner=dict(num_blocks=2),
+        data_preprocessor=PREPROCESSOR,
+    )
+    return MODELS.build({**config, **kwargs}).train()
+
+
+@pytest.mark.parametrize(
+    ('method', 'parts', 'crops'),
+    [
+        ('rla', {'loss_rla'}, True),
+        ('sc-rla', {'loss_rla', 'loss_scd'}, True),
+        ('r-sc-rla', {'loss_rla', 'loss_scd'}, True),
+        ('r-sc-v', {'loss_scd'}, False),
+    ],
+)
+def test_one_key_moves_through_the_family(method, parts, crops):
+    model = build(method)
+    batch = region_batch(model)
+    assert (batch.crops is not None) == crops
+    losses = model(batch, mode='loss')
+    assert {name for name in losses if name.startswith('loss')} == parts
+    assert (model.teacher.refiner is not None) == method.startswith('r-sc')
+
+
+@pytest.mark.parametrize('method', ['rla', 'sc-rla', 'r-sc-rla', 'r-sc-v'])
+def test_a_step_moves_the_blocks_and_nothing_else(method):
+    model = build(method)
+    with torch.no_grad():  # a Refiner that differs from the encoder, so that R-SC-V can learn
+        for parameter in model.teacher.refiner.parameters() if model.teacher.refiner else []:
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    before = copy.deepcopy(model.state_dict())
+    optimizer = OptimWrapper(torch.optim.SGD(model.parameters(), lr=1.0))
+    model.train_step(raw_batch(), optimizer)
+    changed = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
+    assert changed
+    assert all(name.startswith('student.visual.model.transformer.resblocks.') for name in changed)
+    assert not any(p.requires_grad for p in model.teacher.parameters())
+
+
+def test_plain_scd_starts_without_a_gradient():
+    """Student and teacher start equal: SCD alone only anchors."""
+    model = build('sc-rla', rla=dict(type='CLIPSelfLoss', loss_weight=0.0))
+    model(region_batch(model), mode='loss')['loss_scd'].backward()
+    gradients = [p.grad for p in model.student.parameters() if p.grad is not None]
+    assert gradients
+    assert max(g.abs().max() for g in gradients) < 1e-6
+
+
+def test_rla_compares_rois_with_crop_embeddings():
+    model = build('rla')
+    batch = region_batch(model)
+    loss = model(batch, mode='loss')['loss_rla']
+    with torch.no_grad():
+        target = model.teacher.image_embedding(batch.crops)
+        tokens = torch.nn.functional.normalize(model.student.dense(batch.images), dim=1)
+        # Image 1 is square, 4 x 4 tokens: its first box is the top-left 2 x 2.
+        region = tokens[1, :, :2, :2].mean((1, 2))
+        single = 1 - torch.cosine_similarity(region, target[2], dim=0)
+    one = model.rla(region[None], target[2:3])
+    torch.testing.assert_close(one, single)
+    alone = model._rla_loss(
+        model.student.dense(batch.images),
+        {'crops': target},
+        batch,
+    )['loss_rla']
+    torch.testing.assert_close(alone, loss)
+
+
+def test_teacher_runs_once_per_image(monkeypatch):
+    model = build('r-sc-rla')
+    batch, calls = region_batch(model), []
+    original = model.teacher.visual.embed
+    monkeypatch.setattr(model.teacher.visual, 'embed', lambda x: calls.append(len(x)) or original(x))
+    model(batch, mode='loss')
+    assert sorted(calls) == [3, 6]
+
+
+def test_teacher_equals_student_at_the_start_even_with_random_weights():
+    model = build('sc-rla')
+    for name, value in model.student.visual.state_dict().items():
+        assert torch.equal(value, model.teacher.visual.state_dict()[name])
+
+
+def test_cached_targets_equal_live_ones(tmp_path):
+    model = build('r-sc-rla', cache_dir=str(tmp_path))
+    batch = region_batch(model)
+    live = model._compute_teacher(batch)
+    for _ in range(2):
+        stored = model.teacher_features(batch)
+        for name, value in live.items():
+            cosine = torch.cosine_similarity(stored[name].flatten(), value.flatten(), dim=0)
+            assert cosine > 0.9999
+    model(batch, mode='loss')['loss_rla'].backward()
+
+
+def test_another_encoder_as_scd_teacher():
+    wide = {**TOWER, 'embed_dim': 20, 'vision_cfg': {**TOWER['vision_cfg'], 'width': 24}}
+    model = build('r-sc-rla', refiner=None, scd_teacher=dict(type='RefinerCLIP', model=wide))
+    losses = model(region_batch(model), mode='loss')
+    losses['loss_scd'].backward()
+    assert torch.isfinite(losses['loss_scd'])
+
+
+def test_text_head_standardises_both_sides(tmp_path):
+    head = TextHead(
+        torch.randn(12), torch.rand(12) + 0.5, torch.randn(4, 12), torch.zeros(4)
+    )
+    head.save(tmp_path / 'head.safetensors')
+    model = build('rla', text_head=str(tmp_path / 'head.safetensors'))
+    batch = region_batch(model)
+    seen = []
+    model.rla.register_forward_pre_hook(lambda module, args: seen.append(args))
+    model(batch, mode='loss')
+    crops = model.teacher.image_embedding(batch.crops)
+    torch.testing.assert_close(seen[0][1], head.standardize(crops), atol=1e-5, rtol=1e-4)
+
+
+def test_region_text_uses_labels():
+    model = build('rla', rla=dict(type='RegionTextLoss', text_embeddings=torch.randn(5, 12)))
+    data = raw_batch()
+    data['labels'] = [torch.tensor([1, 4]), torch.tensor([0, 0]), torch.tensor([2, 1])]
+    batch = model.data_preprocessor(data, True)['inputs']
+    assert batch.crops is None
+    assert batch.labels.tolist() == [1, 4, 0, 0, 2, 1]
+    model(batch, mode='loss')['loss_rla'].backward()
+
+
+def test_select_regions_by_area():
+    model = build('rla')
+    batch = region_batch(model)  # areas .25 and .5625 in every image
+    assert select_regions(batch, (0.2, 0.5), None).tolist() == [0, 2, 4]
+    assert select_regions(batch, (0.0, 1.0), None).tolist() == [0, 1, 2, 3, 4, 5]
+    assert len(select_regions(batch, (0.0, 1.0), 1)) == 3
+
+
+def test_modes():
+    model = build('rla')
+    batch = region_batch(model)
+    maps = model(batch, mode='tensor')
+    assert maps.shape == (3, 12, 4, 4)
+    assert [tuple(one.shape) for one in model(batch, mode='predict')] == [(12, 4, 4)] * 3
+    with pytest.raises(ValueError, match='mode'):
+        model(batch, mode='train')
+
+
+@pytest.mark.parametrize(
+    ('kwargs', 'message'),
+    [
+        (dict(method='r-sc'), 'expected one of'),
+        (dict(method='rla', rla=None), 'needs rla'),
+        (dict(method='sc-rla', scd=None), 'needs scd'),
+        (dict(method='r-sc-v', refiner=None), 'needs refiner'),
+    ],
+)
+def test_bad_configs(kwargs, message):
+    with pytest.raises(ValueError, match=message):
+        build(**kwargs)
+
+
+def test_missing_refiner_checkpoint():
+    with pytest.raises(FileNotFoundError, match='nowhere'):
+        build('r-sc-rla', refiner=dict(num_blocks=2, checkpoint='nowhere/epoch_1.pth'))

@@ -1,0 +1,125 @@
+"""The scripts behind ``make``: how failures are told, and that nothing untested is trusted."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import zipfile
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+
+@pytest.fixture
+def dev(repo_root: Path, monkeypatch: pytest.MonkeyPatch):
+    """Import a script of tools/dev the way it is run: with its own folder on the path."""
+    monkeypatch.syspath_prepend(str(repo_root / 'tools' / 'dev'))
+
+    def load(name: str) -> ModuleType:
+        return importlib.import_module(name)
+
+    yield load
+    for name in ('steps', 'environment', 'distributions', 'mm_stack'):
+        sys.modules.pop(name, None)
+
+
+def test_chain_names_every_failed_check(dev, capsys: pytest.CaptureFixture[str]) -> None:
+    steps = dev('steps')
+
+    def fail() -> None:
+        raise steps.StepError('because')
+
+    chain = steps.Chain('make test')
+    chain.check('lint', fail)
+    assert chain.check('tests', lambda: 12) == 12
+    chain.check('types', fail)
+    with pytest.raises(SystemExit) as caught:
+        chain.finish('all green')
+    assert caught.value.code == 1
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last == 'make test: FAILED after 0 s: lint; types'
+
+
+def test_chain_stops_at_a_failed_installation(dev, capsys) -> None:
+    steps = dev('steps')
+    with pytest.raises(SystemExit) as caught:
+        steps.Chain('make demo').must('install', lambda: steps.run(['false']))
+    assert caught.value.code == 1
+    assert 'exit status 1 from: false' in capsys.readouterr().out
+
+
+def test_chain_ends_green_with_one_line(dev, capsys) -> None:
+    with pytest.raises(SystemExit) as caught:
+        dev('steps').Chain('make test').finish('all green')
+    assert caught.value.code == 0
+    assert capsys.readouterr().out == 'make test: all green in 0 s\n'
+
+
+def test_stamp_follows_the_inputs(dev, tmp_path: Path) -> None:
+    steps = dev('steps')
+    pins, stamp = tmp_path / 'pins.txt', tmp_path / 'stamps' / 'core'
+    pins.write_text('a==1')
+    steps.write_stamp(stamp, steps.fingerprint('3.11', pins))
+    assert steps.is_stamped(stamp, steps.fingerprint('3.11', pins))
+    pins.write_text('a==2')
+    assert not steps.is_stamped(stamp, steps.fingerprint('3.11', pins))
+
+
+def test_cached_wheel_that_does_not_run_is_deleted_and_rebuilt(dev, tmp_path, monkeypatch) -> None:
+    mm_stack = dev('mm_stack')
+    bad, good = tmp_path / 'onedl_mmcv-0-bad.whl', tmp_path / 'onedl_mmcv-0-good.whl'
+    bad.touch()
+    installed = []
+    monkeypatch.setattr(mm_stack, 'wheel_folder', lambda: tmp_path)
+    monkeypatch.setattr(mm_stack, 'build_wheel', lambda folder: good)
+    monkeypatch.setattr(mm_stack, 'pip_install', lambda *words: installed.append(words[-1]))
+    monkeypatch.setattr(mm_stack, 'works', lambda code: installed[-1:] == [good])
+    mm_stack.install_mmcv()
+    assert installed == [bad, good]
+    assert not bad.exists()
+
+
+def test_operators_that_run_are_left_alone(dev, monkeypatch) -> None:
+    mm_stack = dev('mm_stack')
+    monkeypatch.setattr(mm_stack, 'works', lambda code: True)
+    monkeypatch.setattr(mm_stack, 'pip_install', lambda *words: pytest.fail('installed again'))
+    mm_stack.install_mmcv()
+
+
+def make_wheel(folder: Path, names: list[str], record: str) -> Path:
+    path = folder / 'refineclip_mm-0-py3-none-any.whl'
+    with zipfile.ZipFile(path, 'w') as archive:
+        for name in names:
+            archive.writestr(name, '')
+        archive.writestr('refineclip_mm-0.dist-info/RECORD', record)
+        archive.writestr('refineclip_mm-0.dist-info/top_level.txt', 'refineclip\n')
+    return path
+
+
+@pytest.mark.parametrize(
+    ('drop', 'add', 'record', 'message'),
+    [
+        ('refineclip/.mim/tools/train.py', None, 'refineclip/__init__.py,,', 'lacks 1 files'),
+        ('refineclip/__init__.py', None, 'refineclip/__init__.py,,', 'lacks 1 files'),
+        (None, 'refineclip/.mim/tools/dev/x.py', 'refineclip/__init__.py,,', 'must not get'),
+        (None, None, '../../../bin/refineclip,,', 'mim would not find'),
+        (None, 'refineclip_mm-0.dist-info/entry_points.txt', 'refineclip/a,,', 'console scripts'),
+    ],
+)
+def test_bad_wheels_are_refused(
+    dev, tmp_path, monkeypatch, repo_root, drop, add, record, message
+) -> None:
+    distributions = dev('distributions')
+    sources = [
+        path.relative_to(repo_root).as_posix() for path in repo_root.glob('refineclip/**/*.py')
+    ]
+    names = [*sources, 'refineclip/py.typed']
+    names += [f'refineclip/.mim/{name}' for name in distributions.expected_mim_files()]
+    monkeypatch.setattr(distributions, 'DIST', tmp_path)
+    make_wheel(tmp_path, names, 'refineclip/__init__.py,,')
+    distributions.open_wheel()
+    changed = [name for name in names if name != drop] + ([add] if add else [])
+    make_wheel(tmp_path, changed, record)
+    with pytest.raises(distributions.StepError, match=message):
+        distributions.open_wheel()

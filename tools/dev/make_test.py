@@ -1,0 +1,63 @@
+"""``make test``: install everything, then lint, types, tests, distributions and mim."""
+
+from __future__ import annotations
+
+import os
+import re
+
+from distributions import build_and_open
+from environment import REQUIREMENTS, install_core, install_group, venv_python
+from mim_check import train_with_mim
+from mm_stack import install_mm_stack
+from steps import Chain, StepError, main, run
+
+
+def tool(name: str, *arguments: str) -> str:
+    """Run a command-line tool of the environment."""
+    return run([venv_python(), '-m', name, *arguments])
+
+
+def run_pytest() -> int:
+    """Run the tests in parallel and return how many passed."""
+    workers = min(os.cpu_count() or 1, 8)
+    extra = os.environ.get('PYTEST_ARGS', '--slow').split()
+    output = run(
+        [venv_python(), '-m', 'pytest', '-n', str(workers), *extra],
+        # One thread per worker: more would only wait for each other.
+        extra_env={'OMP_NUM_THREADS': '1', 'HF_HUB_OFFLINE': '1'},
+    )
+    passed = re.search(r'(\d+) passed', output.strip().splitlines()[-1])
+    if passed is None:
+        raise StepError('pytest ended well but ran no test')
+    return int(passed[1])
+
+
+def install_test_tools() -> None:
+    """Install linters, pytest and the build front end."""
+    install_group('tests', REQUIREMENTS / 'tests.txt')
+
+
+def chain() -> None:
+    """Run all steps; the installing ones must succeed, the checks all run."""
+    steps = Chain('make test')
+    steps.must('install torch, torchvision and refineclip into .venv', install_core)
+    steps.must('install the test tools', install_test_tools)
+    steps.must('install mmcv with operators, mmdet and mmseg', install_mm_stack)
+    steps.check('ruff check', lambda: tool('ruff', 'check', '.'))
+    steps.check('ruff format', lambda: tool('ruff', 'format', '--check', '.'))
+    steps.check('mypy', lambda: tool('mypy'))
+    tests = steps.check('pytest', run_pytest)
+    wheel = steps.check('sdist and wheel', build_and_open_checked)
+    if wheel:
+        steps.check('mim train from the wheel in a clean environment', train_with_mim)
+    steps.finish(f'all green (ruff, mypy, {tests} tests, wheel, mim)')
+
+
+def build_and_open_checked() -> bool:
+    """Build and open the distributions; True tells the chain that there is a wheel."""
+    build_and_open()
+    return True
+
+
+if __name__ == '__main__':
+    main(chain)

@@ -1,0 +1,134 @@
+"""Install mmcv with compiled operators, mmdet and mmseg: ``python3 tools/dev/mm_stack.py``.
+
+mmcv has no ready-made wheel with operators, so it is compiled once and kept in a cache of our own.
+pip's cache will not do: it does not know which torch a wheel was compiled for. And because the
+name of a file proves nothing, a cached wheel is trusted only after its operators ran.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+from environment import (
+    REQUIREMENTS,
+    install_core,
+    install_group,
+    need_compiler,
+    pip_install,
+    venv_python,
+)
+from steps import CACHE, Chain, StepError, main, run, say
+
+MMCV = 'onedl-mmcv'
+MMCV_NEEDS = ('ninja', 'setuptools>=80,<82', 'wheel')
+OTHERS = ('onedl-mmdetection', 'onedl-mmsegmentation')
+
+CACHE_KEY = """
+import sys, sysconfig, torch
+version = torch.__version__.split('+')[0]
+platform = sysconfig.get_platform().replace('-', '_').replace('.', '_')
+print(f'torch{version}-cp{sys.version_info[0]}{sys.version_info[1]}-{platform}')
+"""
+
+TRY_OPERATORS = """
+import torch
+from mmcv.ops import nms, roi_align
+boxes = torch.tensor([[0., 0., 4., 4.], [0., 0., 4., 4.], [9., 9., 12., 12.]])
+assert nms(boxes, torch.tensor([.9, .8, .7]), 0.5)[1].tolist() == [0, 2]
+rois = torch.tensor([[0., 0., 0., 4., 4.]])
+assert roi_align(torch.ones(1, 1, 8, 8), rois, 2).flatten().tolist() == [1.] * 4
+"""
+
+TRY_LIBRARIES = 'import mmdet.models, mmseg.models'
+
+
+def works(code: str) -> bool:
+    """Whether a piece of Python runs in the environment; the reason is printed if not."""
+    done = subprocess.run(
+        [venv_python(), '-W', 'ignore', '-c', code], capture_output=True, text=True, check=False
+    )
+    if done.returncode != 0:
+        lines = done.stderr.strip().splitlines() or [f'exit status {done.returncode}']
+        say(f'   {lines[-1]}')
+    return done.returncode == 0
+
+
+def wheel_folder() -> Path:
+    """Folder of the cache for this torch, Python and platform."""
+    key = subprocess.run(
+        [venv_python(), '-c', CACHE_KEY], capture_output=True, text=True, check=True
+    ).stdout.strip()
+    return CACHE / 'wheels' / key
+
+
+def build_wheel(folder: Path) -> Path:
+    """Compile mmcv and move the finished wheel into the cache in one step."""
+    need_compiler()
+    cores = os.cpu_count() or 1
+    minutes = max(3, 30 // cores)
+    say(f'compiling the operators of mmcv, once: about {minutes} minutes on {cores} cores')
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder) as temporary:
+        options = ['--no-deps', '--no-build-isolation', '--no-cache-dir']
+        constraints = ['-c', REQUIREMENTS / 'constraints.txt']
+        run(
+            [venv_python(), '-m', 'pip', 'wheel', *options, *constraints, '-w', temporary, MMCV],
+            # The operators' build looks for ninja on the path and not beside the interpreter.
+            extra_env={
+                'MMCV_WITH_OPS': '1',
+                'MAX_JOBS': str(cores),
+                'PATH': f'{venv_python().parent}{os.pathsep}{os.environ["PATH"]}',
+            },
+        )
+        built = next(Path(temporary).glob('*.whl'))
+        return Path(shutil.move(built, folder / built.name))
+
+
+def install_and_try(wheel: Path) -> bool:
+    """Install a wheel of mmcv and tell whether its operators run."""
+    try:
+        pip_install('--no-deps', '--force-reinstall', wheel)
+    except StepError:
+        return False
+    return works(TRY_OPERATORS)
+
+
+def install_mmcv() -> None:
+    """Install mmcv from the cache, or compile it; either is checked by running two operators."""
+    if works(TRY_OPERATORS):
+        say('mmcv is installed and its operators run')
+        return
+    folder = wheel_folder()
+    for wheel in sorted(folder.glob('*mmcv*.whl')):
+        say(f'trying the cached {wheel}')
+        if install_and_try(wheel):
+            return
+        say('the cached wheel does not install or its operators do not run: deleted')
+        wheel.unlink()
+    if not install_and_try(build_wheel(folder)):
+        raise StepError('mmcv was compiled, but its operators do not run')
+
+
+def install_mm_stack() -> None:
+    """Install the whole stack and import it."""
+    install_group('mm-requirements', *MMCV_NEEDS, REQUIREMENTS / 'mm.txt')
+    install_mmcv()
+    install_group('mm-libraries', '--no-deps', '--no-build-isolation', *OTHERS)
+    if not works(TRY_LIBRARIES):
+        raise StepError(f'`{TRY_LIBRARIES}` fails after the installation')
+
+
+def chain() -> None:
+    """Install the core and the mm stack."""
+    steps = Chain('mm stack')
+    steps.must('install the core', install_core)
+    steps.must('install mmcv with operators, mmdet and mmseg', install_mm_stack)
+    steps.finish('ready')
+
+
+if __name__ == '__main__':
+    main(chain)

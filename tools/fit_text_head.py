@@ -1,0 +1,90 @@
+r"""Fit a text head for a vision-only tower on the ground-truth crops of a COCO panoptic folder.
+
+Example:
+    python tools/fit_text_head.py --model timm/vit_small_patch14_dinov2 \
+        --pretrained weights.safetensors --data-root data/coco \
+        --text-embeddings coco-panoptic-133.npy --out work_dirs/text_head.safetensors
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+FEATURES = ('embedding', 'mean_token')
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('--model', required=True, help="as in build_clip, e.g. 'timm/NAME'")
+    parser.add_argument('--pretrained', help='tag or weight file (default: random weights)')
+    parser.add_argument('--data-root', type=Path, required=True, help='COCO folder')
+    parser.add_argument('--split', default='train2017', help='labelled split to fit on')
+    parser.add_argument(
+        '--text-embeddings',
+        type=Path,
+        required=True,
+        help='.npy (C, T), one row per category in the order of sorted category ids',
+    )
+    parser.add_argument('--out', type=Path, required=True, help='.safetensors file to write')
+    parser.add_argument('--crop-size', type=int, default=224, help='side of a crop in pixels')
+    parser.add_argument('--min-area', type=float, default=0.01, help='smallest box, share of image')
+    parser.add_argument('--ridge', type=float, default=100.0, help='weight of the squared norm')
+    parser.add_argument(
+        '--feature', choices=FEATURES, default='embedding', help='what of the crop the head reads'
+    )
+    parser.add_argument('--device', default='cpu', help='torch device')
+    args = parser.parse_args(argv)
+    if not args.text_embeddings.is_file():
+        parser.error(f'expected a file of text embeddings, got no {args.text_embeddings}')
+    if args.out.suffix != '.safetensors':
+        parser.error(f'expected --out to end in .safetensors, got {args.out}')
+    return args
+
+
+def main() -> None:
+    """Encode the crops, fit, save."""
+    args = parse_args()
+    import numpy as np
+    import torch
+
+    from refineclip.datasets.coco_panoptic import CocoPanoptic
+    from refineclip.distill.region_preprocessor import RegionPreprocessor
+    from refineclip.encoders.build import build_clip
+    from refineclip.encoders.text_head import TextHead
+    from refineclip.evaluation.region_features import encode_crops
+
+    dataset = CocoPanoptic(args.data_root, args.split)
+    text = torch.from_numpy(np.load(args.text_embeddings)).float()
+    if text.ndim != 2 or len(text) != len(dataset.classes):
+        raise SystemExit(
+            f'expected text embeddings of shape ({len(dataset.classes)}, T), one row per category '
+            f'of {args.data_root}, got {tuple(text.shape)} in {args.text_embeddings}'
+        )
+    visual = build_clip(args.model, args.pretrained, text=False).visual.eval().to(args.device)
+    preprocess = RegionPreprocessor(
+        mean=[255 * value for value in visual.image_mean],
+        std=[255 * value for value in visual.image_std],
+        image_size=args.crop_size,
+        crop_size=args.crop_size,
+        image_resize='squash',
+        crop_resize='squash',
+    ).to(args.device)
+    crops = encode_crops(visual, dataset.images, preprocess, args.min_area)
+    head = TextHead.fit(
+        getattr(crops, args.feature), text[crops.labels], args.ridge, text_mean=text.mean(0)
+    )
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    head.save(args.out)
+    hits = head.classify(getattr(crops, args.feature), text).argmax(1) == crops.labels
+    print(
+        f'{args.out}: fitted on {len(crops.labels)} crops of {len(dataset)} images, '
+        f'{float(hits.float().mean()):.3f} of them classified right'
+    )
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,89 @@
+"""Evaluate a checkpoint: ``python tools/test.py CONFIG CHECKPOINT`` or ``mim test``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """Parse the command line; heavy libraries are imported after it, so errors come at once."""
+    parser = argparse.ArgumentParser(description='Evaluate a checkpoint with its config.')
+    parser.add_argument('config', type=Path, help='config file')
+    parser.add_argument('checkpoint', type=Path, help='checkpoint file')
+    parser.add_argument(
+        '--work-dir', help='folder for logs and metrics (default: work_dirs/<config name>)'
+    )
+    parser.add_argument('--out', type=Path, metavar='FILE.pkl', help='also save all predictions')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        default=[],
+        metavar='KEY=VALUE',
+        help='override config entries, e.g. test_dataloader.batch_size=1',
+    )
+    parser.add_argument(
+        '--launcher',
+        choices=['none', 'pytorch', 'slurm', 'mpi'],
+        default='none',
+        help='how the processes are started (default: none, one process)',
+    )
+    # Launchers differ in the spelling that they pass.
+    parser.add_argument(
+        '--local-rank', '--local_rank', type=int, default=0, help='set by launchers'
+    )
+    args = parser.parse_args(argv)
+    for name in ('config', 'checkpoint'):
+        if not getattr(args, name).is_file():
+            parser.error(
+                f'expected a {name} file, got {str(getattr(args, name))!r}, which does not exist'
+            )
+    if args.out is not None and args.out.suffix not in ('.pkl', '.pickle'):
+        parser.error(f'expected a .pkl file for --out, got {str(args.out)!r}')
+    for option in args.cfg_options:
+        if '=' not in option:
+            parser.error(f'expected KEY=VALUE after --cfg-options, got {option!r}')
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    return args
+
+
+def load_config(args: argparse.Namespace) -> Config:
+    """Read the config and lay the command line over it."""
+    from mmengine.config import Config, DictAction
+
+    cfg = Config.fromfile(args.config)
+    if args.cfg_options:
+        parser = argparse.ArgumentParser()
+        parser.add_argument('options', nargs='+', action=DictAction)
+        cfg.merge_from_dict(parser.parse_args(args.cfg_options).options)
+    cfg.launcher = args.launcher
+    cfg.load_from = str(args.checkpoint)
+    if args.work_dir is not None:
+        cfg.work_dir = args.work_dir
+    elif cfg.get('work_dir') is None:
+        cfg.work_dir = str(Path('work_dirs') / args.config.stem)
+    return cfg
+
+
+def main() -> None:
+    """Build the runner and test."""
+    args = parse_args()
+    cfg = load_config(args)
+
+    from mmengine.evaluator import DumpResults
+    from mmengine.registry import RUNNERS
+    from mmengine.runner import Runner
+
+    runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    if args.out is not None:
+        runner.test_evaluator.metrics.append(DumpResults(out_file_path=str(args.out)))
+    runner.test()
+
+
+if __name__ == '__main__':
+    main()

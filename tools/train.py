@@ -1,0 +1,128 @@
+"""Train a model from a config: ``python tools/train.py CONFIG`` or ``mim train refineclip-mm``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
+
+NEWEST = 'newest'
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """Parse the command line; heavy libraries are imported after it, so errors come at once."""
+    parser = argparse.ArgumentParser(description='Train a model from a config.')
+    parser.add_argument('config', type=Path, help='config file')
+    parser.add_argument(
+        '--work-dir', help='folder for logs and checkpoints (default: work_dirs/<config name>)'
+    )
+    parser.add_argument('--amp', action='store_true', help='use automatic mixed precision (GPU)')
+    parser.add_argument(
+        '--resume',
+        nargs='?',
+        const=NEWEST,
+        metavar='CKPT',
+        help='go on from this checkpoint; without a value, from the newest one in the work dir',
+    )
+    parser.add_argument(
+        '--auto-scale-lr',
+        action='store_true',
+        help='scale the learning rate by real batch size / auto_scale_lr.base_batch_size',
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        default=[],
+        metavar='KEY=VALUE',
+        help='override config entries, e.g. train_cfg.max_iters=10',
+    )
+    parser.add_argument(
+        '--launcher',
+        choices=['none', 'pytorch', 'slurm', 'mpi'],
+        default='none',
+        help='how the processes are started (default: none, one process)',
+    )
+    # Launchers differ in the spelling that they pass.
+    parser.add_argument(
+        '--local-rank', '--local_rank', type=int, default=0, help='set by launchers'
+    )
+    args = parser.parse_args(argv)
+    if not args.config.is_file():
+        parser.error(f'expected a config file, got {str(args.config)!r}, which does not exist')
+    if args.resume not in (None, NEWEST) and not Path(args.resume).is_file():
+        parser.error(
+            f'expected a checkpoint to resume from, got {args.resume!r}, which does not exist; '
+            'give --resume without a value to take the newest one in the work dir'
+        )
+    for option in args.cfg_options:
+        if '=' not in option:
+            parser.error(f'expected KEY=VALUE after --cfg-options, got {option!r}')
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    return args
+
+
+def load_config(args: argparse.Namespace) -> Config:
+    """Read the config and lay the command line over it.
+
+    Raises:
+        SystemExit: With a message, when an option asks for what the config or machine lacks.
+    """
+    from mmengine.config import Config, DictAction
+
+    cfg = Config.fromfile(args.config)
+    if args.cfg_options:
+        parser = argparse.ArgumentParser()
+        parser.add_argument('options', nargs='+', action=DictAction)
+        cfg.merge_from_dict(parser.parse_args(args.cfg_options).options)
+    cfg.launcher = args.launcher
+    if args.work_dir is not None:
+        cfg.work_dir = args.work_dir
+    elif cfg.get('work_dir') is None:
+        cfg.work_dir = str(Path('work_dirs') / args.config.stem)
+    return cfg
+
+
+def apply_training_options(cfg: Config, args: argparse.Namespace) -> None:
+    """Set mixed precision, learning rate scaling and resuming in ``cfg``.
+
+    Raises:
+        SystemExit: With a message, when an option asks for what the config or machine lacks.
+    """
+    from mmengine.device import get_device
+
+    if args.amp:
+        if get_device() == 'cpu':
+            raise SystemExit('expected a GPU for --amp, got a CPU only; train without --amp')
+        cfg.optim_wrapper.type = 'AmpOptimWrapper'
+        cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+    if args.auto_scale_lr:
+        if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
+            raise SystemExit(
+                f'expected auto_scale_lr.base_batch_size in {args.config} for --auto-scale-lr, '
+                'got none; add auto_scale_lr = dict(base_batch_size=...) to the config'
+            )
+        cfg.auto_scale_lr.enable = True
+    if args.resume is not None:
+        cfg.resume = True
+        cfg.load_from = None if args.resume == NEWEST else args.resume
+
+
+def main() -> None:
+    """Build the runner and train."""
+    args = parse_args()
+    cfg = load_config(args)
+    apply_training_options(cfg, args)
+
+    from mmengine.registry import RUNNERS
+    from mmengine.runner import Runner
+
+    runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    runner.train()
+
+
+if __name__ == '__main__':
+    main()
