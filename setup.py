@@ -79,7 +79,8 @@ setup(
     # over the other. So the user picks an extra, and `python -m refineclip doctor` says which.
     install_requires=read_requirements('runtime'),
     extras_require={
-        'onedl': ['onedl-mmengine>=0.10.12'],
+        # onedl-mmengine imports cv2 without asking for it; the headless build needs no libGL.
+        'onedl': ['onedl-mmengine>=0.10.12', 'opencv-python-headless'],
         'openmmlab': ['mmengine>=0.10.7', 'setuptools<81'],
         'demo': read_requirements('demo'),
         'tests': read_requirements('tests'),

@@ -11,8 +11,6 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-FEATURES = ('embedding', 'mean_token')
-
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
@@ -34,20 +32,24 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--min-area', type=float, default=0.01, help='smallest box, share of image')
     parser.add_argument('--ridge', type=float, default=100.0, help='weight of the squared norm')
     parser.add_argument(
-        '--feature', choices=FEATURES, default='embedding', help='what of the crop the head reads'
+        '--mean-token-out',
+        type=Path,
+        help='also write a head that reads the mean patch token of a crop instead of its embedding',
     )
+    parser.add_argument('--limit', type=int, help='use the first images only')
     parser.add_argument('--device', default='cpu', help='torch device')
     args = parser.parse_args(argv)
     if not args.text_embeddings.is_file():
         parser.error(f'expected a file of text embeddings, got no {args.text_embeddings}')
-    if args.out.suffix != '.safetensors':
-        parser.error(f'expected --out to end in .safetensors, got {args.out}')
+    for out in filter(None, (args.out, args.mean_token_out)):
+        if out.suffix != '.safetensors':
+            parser.error(f'expected an output name that ends in .safetensors, got {out}')
     return args
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     """Encode the crops, fit, save."""
-    args = parse_args()
+    args = parse_args(argv)
     import numpy as np
     import torch
 
@@ -73,17 +75,18 @@ def main() -> None:
         image_resize='squash',
         crop_resize='squash',
     ).to(args.device)
-    crops = encode_crops(visual, dataset.images, preprocess, args.min_area)
-    head = TextHead.fit(
-        getattr(crops, args.feature), text[crops.labels], args.ridge, text_mean=text.mean(0)
-    )
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    head.save(args.out)
-    hits = head.classify(getattr(crops, args.feature), text).argmax(1) == crops.labels
-    print(
-        f'{args.out}: fitted on {len(crops.labels)} crops of {len(dataset)} images, '
-        f'{float(hits.float().mean()):.3f} of them classified right'
-    )
+    crops = encode_crops(visual, dataset.images[: args.limit], preprocess, args.min_area)
+    for out, features in ((args.out, crops.embedding), (args.mean_token_out, crops.mean_token)):
+        if out is None:
+            continue
+        head = TextHead.fit(features, text[crops.labels], args.ridge, text_mean=text.mean(0))
+        out.parent.mkdir(parents=True, exist_ok=True)
+        head.save(out)
+        hits = head.classify(features, text).argmax(1) == crops.labels
+        print(
+            f'{out}: fitted on {len(hits)} crops, '
+            f'{float(hits.float().mean()):.3f} of them classified right'
+        )
 
 
 if __name__ == '__main__':

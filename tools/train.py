@@ -108,7 +108,23 @@ def apply_training_options(cfg: Config, args: argparse.Namespace) -> None:
         cfg.auto_scale_lr.enable = True
     if args.resume is not None:
         cfg.resume = True
-        cfg.load_from = None if args.resume == NEWEST else args.resume
+        cfg.load_from = newest_checkpoint(cfg.work_dir) if args.resume == NEWEST else args.resume
+
+
+def newest_checkpoint(work_dir: str) -> str | None:
+    """Newest whole checkpoint; mmengine's own pointer file may be empty or behind after a kill."""
+    from refineclip.distill.hooks.atomic_checkpoint_hook import find_resumable
+
+    checkpoint = find_resumable(work_dir)
+    return None if checkpoint is None else str(checkpoint)
+
+
+def start_processes_without_gpu() -> None:
+    """Join the process group here on a CPU: mmengine would ask for a CUDA device first."""
+    import torch
+
+    if not torch.cuda.is_available():
+        torch.distributed.init_process_group('gloo')
 
 
 def main() -> None:
@@ -120,6 +136,8 @@ def main() -> None:
     from mmengine.registry import RUNNERS
     from mmengine.runner import Runner
 
+    if args.launcher == 'pytorch':
+        start_processes_without_gpu()
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
     runner.train()
 

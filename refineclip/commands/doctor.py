@@ -26,7 +26,8 @@ PROBE_TIMEOUT = 180  # seconds; a first import on a cold disk takes tens of seco
 # what the fix names. Versions: what the tests run with, and the upstream set that imports whole.
 FAMILIES = {
     'onedl': {
-        'mmengine': 'onedl-mmengine==0.10.12',
+        # The second is imported by the first, which does not ask for it.
+        'mmengine': 'onedl-mmengine==0.10.12 opencv-python-headless',
         'mmcv': 'onedl-mmcv==2.3.6',
         'mmdet': 'onedl-mmdetection==3.5.1',
         'mmseg': 'onedl-mmsegmentation==1.4.2',
@@ -46,6 +47,14 @@ CORE = {
     'mmengine': '',  # depends on the family
 }
 OPTIONAL = ('mmcv', 'mmdet', 'mmseg')
+# Distributions whose name is not that of the module they install.
+DISTRIBUTIONS = {
+    'PIL': 'pillow',
+    'cv2': 'opencv-python-headless',
+    'imgaug': 'imaug',
+    'skimage': 'scikit-image',
+    'yaml': 'pyyaml',
+}
 
 # Each probe prints one JSON line {"version": ..., "note": ...} as its last line.
 PROBES = {
@@ -80,8 +89,14 @@ for device in ['cpu'] + ['cuda'] * torch.cuda.is_available():
 version, note = mmcv.__version__, f'compiled ops run on {device}'
 """,
 }
+# The top of these imports without what the rest of them needs.
+SUBMODULES = {
+    'mmengine': 'mmengine.runner',
+    'mmdet': 'mmdet.models, mmdet.datasets',
+    'mmseg': 'mmseg.models, mmseg.datasets',
+}
 PLAIN_PROBE = """
-import {module}
+import {module}, {submodule}
 version, note = getattr({module}, '__version__', '?'), ''
 """
 PROBE_END = """
@@ -150,7 +165,11 @@ def fix_for(module: str, family: str, note: str = '') -> str:
     culprit = re.search(r"No module named '(\w+)", note)
     if culprit and culprit[1] != module:
         known = culprit[1] in FAMILIES[family] or culprit[1] in CORE
-        return fix_for(culprit[1], family) if known else pip_install(culprit[1])
+        return (
+            fix_for(culprit[1], family)
+            if known
+            else pip_install(DISTRIBUTIONS.get(culprit[1], culprit[1]))
+        )
     if module == 'mmcv':
         # Without build isolation it compiles against the torch that is really here, and pip's own
         # cache is bypassed because it does not know which torch a wheel was compiled for.
@@ -168,7 +187,8 @@ def probe(module: str) -> tuple[str, str, str]:
     Returns:
         State, version and note.
     """
-    code = PROBES.get(module, PLAIN_PROBE.format(module=module)) + PROBE_END
+    plain = PLAIN_PROBE.format(module=module, submodule=SUBMODULES.get(module, module))
+    code = PROBES.get(module, plain) + PROBE_END
     command = [sys.executable, '-W', 'ignore', '-c', code]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=PROBE_TIMEOUT)

@@ -16,8 +16,9 @@ from .region_batch import RegionBatch
 
 
 def weights_hash(module: nn.Module) -> str:
-    """SHA-256 of a module's parameters and buffers, names included."""
-    digest = hashlib.sha256()
+    """SHA-256 of a module's layers, parameters and buffers, names included."""
+    # The layers too: the same weights mean something else under quick GELU.
+    digest = hashlib.sha256(repr(module).encode())
     for name, value in sorted(module.state_dict().items()):
         digest.update(name.encode())
         digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 from mmengine.registry import MODELS
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from refineclip.encoders.text_head import TextHead
@@ -98,7 +98,7 @@ class RegionAlignment(DistillationModel):
         self.scd_area_range = scd_area_range
         self.scd_max_regions = scd_max_regions
         self.cache_dir = cache_dir
-        self._cache: FeatureCache | None = None
+        self._caches: dict[str, FeatureCache] = {}
         if hasattr(self.data_preprocessor, 'needs_crops'):
             self.data_preprocessor.needs_crops = self.needs_crops
 
@@ -146,25 +146,38 @@ class RegionAlignment(DistillationModel):
 
     def teacher_features(self, batch: RegionBatch) -> dict[str, Tensor]:
         """``map`` (B, D, h, w) for SCD and ``crops`` (R, D) for RLA, cached where asked."""
+        features = {}
+        if self.scd is not None:
+            features |= self._fetch('map', self.scd_teacher or self.teacher, batch)
+        if self.needs_crops:
+            # The Refiner has no say in image embeddings: methods share this cache.
+            features |= self._fetch('crops', self.teacher.visual, batch)
+        return features
+
+    def _fetch(self, name: str, source: nn.Module, batch: RegionBatch) -> dict[str, Tensor]:
+        compute = {'map': self._target_map, 'crops': self._crop_embeddings}[name]
         if self.cache_dir is None:
-            return self._compute_teacher(batch)
-        if self._cache is None:
+            return compute(batch)
+        if name not in self._caches:
+            refiner = getattr(source, 'refiner', None)
             version = dict(
-                weights=weights_hash(self.teacher),
-                scd_weights=self.scd_teacher and weights_hash(self.scd_teacher),
-                dense_mode=self.teacher.dense_mode,
-                parts=(self.scd is not None, self.needs_crops),
+                feature=name,
+                weights=weights_hash(source),
+                dense_mode=getattr(source, 'dense_mode', None),
+                refiner_input=refiner and refiner.input,
                 preprocessing=self.data_preprocessor.description,
             )
-            self._cache = FeatureCache(self.cache_dir, version, per_region=('crops',))
-        return self._cache.fetch(batch, self._compute_teacher)
+            self._caches[name] = FeatureCache(self.cache_dir, version, per_region=('crops',))
+        return self._caches[name].fetch(batch, compute)
 
-    def _compute_teacher(self, batch: RegionBatch) -> dict[str, Tensor]:
-        features = {}
+    # Inference tensors cannot be saved for backward; their copies can.
+
+    def _target_map(self, batch: RegionBatch) -> dict[str, Tensor]:
         with torch.inference_mode():
-            if self.scd is not None:
-                features['map'] = (self.scd_teacher or self.teacher).dense(batch.images)
-            if self.needs_crops:
-                features['crops'] = self.teacher.image_embedding(batch.crops)
-        # Inference tensors cannot be saved for backward; copies can.
-        return {name: value.clone() for name, value in features.items()}
+            target = (self.scd_teacher or self.teacher).dense(batch.images)
+        return {'map': target.clone()}
+
+    def _crop_embeddings(self, batch: RegionBatch) -> dict[str, Tensor]:
+        with torch.inference_mode():
+            crops = self.teacher.image_embedding(batch.crops)
+        return {'crops': crops.clone()}

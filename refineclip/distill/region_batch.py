@@ -49,29 +49,8 @@ class RegionBatch:
         """Number of regions of all images together, R."""
         return self.boxes.shape[0]
 
-    def select(self, indices: Sequence[int]) -> RegionBatch:
-        """Return the sub-batch of some images, in the given order, with their regions."""
-        owner = self.boxes[:, 0].long()
-        rows = [(owner == index).nonzero().flatten() for index in indices]
-        kept = torch.cat([owner.new_zeros(0), *rows])
-        boxes = self.boxes[kept]
-        counts = torch.tensor([len(row) for row in rows], device=owner.device)
-        boxes[:, 0] = torch.arange(len(rows), device=owner.device).repeat_interleave(counts.long())
-        images = torch.tensor(indices, dtype=torch.long, device=owner.device)
-        return RegionBatch(
-            images=self.images[images],
-            boxes=boxes,
-            regions=self.regions[kept],
-            crops=None if self.crops is None else self.crops[kept],
-            crop_boxes=self.crop_boxes[kept],
-            img_paths=[self.img_paths[index] for index in indices],
-            img_ids=self.img_ids[images],
-            epochs=self.epochs[images],
-            labels=None if self.labels is None else self.labels[kept],
-        )
-
     def select(self, images: Sequence[int]) -> RegionBatch:
-        """The batch of some images and their regions, in the given order.
+        """Return the batch of some images and their regions, in the given order.
 
         Args:
             images: Positions in this batch, without repeats.

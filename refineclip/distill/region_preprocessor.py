@@ -69,16 +69,16 @@ class RegionPreprocessor(BaseDataPreprocessor):
                 raise ValueError(f'{name}: expected one of {RESIZE_MODES}, got {mode!r}.')
         if crop_enlarge < 1:
             raise ValueError(f'crop_enlarge: expected a factor >= 1, got {crop_enlarge}.')
-        if max(mean) <= 1:
-            raise ValueError(f'mean: expected values in the scale 0..255, got {tuple(mean)}.')
+        if max(std) < 1:
+            raise ValueError(f'std: expected values in the scale 0..255, got {tuple(std)}.')
         self.image_size = _as_size('image_size', image_size)
         self.crop_size = _as_size('crop_size', crop_size)
         self.image_resize = image_resize
         self.crop_resize = crop_resize
         self.crop_enlarge = crop_enlarge
         self.needs_crops = needs_crops
-        self.register_buffer('mean', torch.tensor(mean).view(3, 1, 1), persistent=False)
-        self.register_buffer('std', torch.tensor(std).view(3, 1, 1), persistent=False)
+        self.register_buffer('mean', torch.tensor(mean).float().view(3, 1, 1), persistent=False)
+        self.register_buffer('std', torch.tensor(std).float().view(3, 1, 1), persistent=False)
 
     @property
     def description(self) -> dict[str, Any]:
@@ -160,7 +160,7 @@ class RegionPreprocessor(BaseDataPreprocessor):
                 stack, (bottom - top, right - left), mode='bicubic', antialias=True
             )
             # Bicubic overshoots at edges; 8-bit libraries clip as well.
-            canvas[members, :, top:bottom, left:right] = resized.clamp(0, 255)
+            canvas[members, :, top:bottom, left:right] = resized.clamp_(0, 255)
         return canvas.sub_(self.mean).div_(self.std)
 
 

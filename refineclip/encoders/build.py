@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import copy
 import difflib
+import math
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import timm
 import torch
 from mmengine.logging import print_log
-from open_clip.model import CustomTextCLIP, _build_vision_tower
+from open_clip.model import CLIPTextCfg, CustomTextCLIP, _build_vision_tower
 from open_clip.timm_model import TimmModel
 from open_clip.transformer import VisionTransformer
 from timm.models import get_arch_pretrained_cfgs, split_model_name_tag
@@ -114,11 +116,19 @@ def _build_open_clip(source: ModelSource, text: bool, model_kwargs: dict[str, An
         text=library.text if text else None,
         logit_scale=scale,
         logit_bias=bias,
-        tokenizer_factory=source.tokenizer_factory,
+        tokenizer_factory=_tokenizer_factory(source, config),
     )
     if source.checkpoint is not None:
         load_weights(clip, source.checkpoint, state)
     return clip
+
+
+def _tokenizer_factory(source: ModelSource, config: dict[str, Any]) -> Callable[[], Any] | None:
+    """Return the source's tokenizer factory, at the context length of the final config."""
+    if source.tokenizer_factory is None or 'text_cfg' not in config:
+        return None
+    context_length = config['text_cfg'].get('context_length', CLIPTextCfg.context_length)
+    return partial(source.tokenizer_factory, context_length=context_length)
 
 
 def _clean_config(config: dict[str, Any], model_kwargs: dict[str, Any]) -> dict[str, Any]:
@@ -145,7 +155,7 @@ def _clean_config(config: dict[str, Any], model_kwargs: dict[str, Any]) -> dict[
 
 def _logit_parameters(config: dict[str, Any]) -> tuple[nn.Parameter, nn.Parameter | None]:
     """Return logit scale and bias as open_clip initialises them, for a model without text tower."""
-    scale = config.get('init_logit_scale', torch.tensor(1 / 0.07).log().item())
+    scale = config.get('init_logit_scale', math.log(1 / 0.07))
     bias = config.get('init_logit_bias')
     shape = [1] if config.get('nonscalar_logit_scale', False) else []
     as_parameter = partial(torch.full, shape)

@@ -13,7 +13,8 @@ from torch.utils.checkpoint import checkpoint
 from .blocks import BlockView
 from .dense_modes import get_dense_mode
 
-Blocks = nn.ModuleList | nn.Sequential
+# nn.ModuleList in open_clip and Eva, nn.Sequential in timm's ViT; their slices share no type.
+Blocks = Any
 Grid = tuple[int, int]
 
 
@@ -72,14 +73,6 @@ class DenseViT(nn.Module):
     def norm(self) -> nn.Module:
         """The library's final norm, applied to each token."""
 
-    @property
-    @abstractmethod
-    def head(self) -> nn.Module | nn.Parameter:
-        """What maps normed tokens ``(B, N, W)`` to ``(B, N, D)``: a module, or a matrix ``(W, D)``.
-
-        It shares its parameters with the tower; ``copy.deepcopy`` gives one that does not.
-        """
-
     @abstractmethod
     def block_view(
         self, index: int, grid: Grid, blocks: Blocks | None = None, start: int = 0
@@ -96,7 +89,11 @@ class DenseViT(nn.Module):
 
     @abstractmethod
     def pool(self, tokens: Tensor) -> Tensor:
-        """Map last-block tokens ``(B, N, W)`` to image embeddings ``(B, D)`` as the library does."""
+        """Map last-block tokens ``(B, N, W)`` to image embeddings ``(B, D)``, as the library."""
+
+    @abstractmethod
+    def _head(self, tokens: Tensor) -> Tensor:
+        """Map normed tokens ``(B, N, W)`` to ``(B, N, D)``, each token alone."""
 
     @abstractmethod
     def _embed(self, images: Tensor, grid: Grid) -> Tensor:
@@ -201,26 +198,16 @@ class DenseViT(nn.Module):
             return checkpoint(function, tokens, use_reentrant=False)
         return function(tokens)
 
-    def project(
-        self,
-        tokens: Tensor,
-        norm: nn.Module | None = None,
-        head: nn.Module | nn.Parameter | None = None,
-    ) -> Tensor:
+    def project(self, tokens: Tensor) -> Tensor:
         """Apply the final norm and the head to each token alone.
 
         Args:
             tokens: Tokens ``(B, N, W)`` after the last block; any N.
-            norm: A norm in place of :attr:`norm`.
-            head: A module, or matrix ``(W, D)``, in place of :attr:`head`.
 
         Returns:
             Embeddings ``(B, N, D)``, not normalised.
         """
-        norm = self.norm if norm is None else norm
-        head = self.head if head is None else head
-        tokens = norm(tokens)
-        return head(tokens) if isinstance(head, nn.Module) else tokens @ head.to(tokens.dtype)
+        return self._head(self.norm(tokens))
 
     def to_map(self, tokens: Tensor, grid: Grid) -> Tensor:
         """Drop the prefix of tokens ``(B, N, C)`` and return the rest as a map ``(B, C, h, w)``."""
@@ -228,8 +215,8 @@ class DenseViT(nn.Module):
         expected = self.num_prefix_tokens + height * width
         if tokens.shape[1] != expected:
             raise ValueError(
-                f'expected {expected} tokens ({self.num_prefix_tokens} prefix + {height} x {width}), '
-                f'got {tokens.shape[1]}'
+                f'expected {self.num_prefix_tokens} prefix + {height} x {width} = {expected} '
+                f'tokens, got {tokens.shape[1]}'
             )
         return tokens[:, self.num_prefix_tokens :].transpose(1, 2).unflatten(2, grid)
 

@@ -105,7 +105,7 @@ def drop_computed(state: State) -> Renamed:
 def _rename_ours(state: State, visual: DenseViT) -> Renamed:
     """Take the encoder out of a checkpoint of this project, whatever model owned it."""
     owners = {key.partition('visual.model.')[0] for key in state if 'visual.model.' in key}
-    owner = _choose_owner(owners)
+    owner = choose_owner(owners)
     parts = tuple(owner + part for part in ('visual.', 'text.', 'logit_'))
     renamed = Renamed({})
     for key, tensor in state.items():
@@ -116,14 +116,21 @@ def _rename_ours(state: State, visual: DenseViT) -> Renamed:
     return renamed
 
 
-def _choose_owner(owners: set[str]) -> str:
-    """Choose the encoder that training is about: the student, a backbone, or the only one."""
+def choose_owner(owners: set[str]) -> str:
+    """Choose whose part of a checkpoint is meant: the student's, a backbone's, or the only one.
+
+    Args:
+        owners: Prefixes in front of the part, each empty or ending in a dot.
+
+    Raises:
+        ValueError: If there are several and none stands out.
+    """
     for wanted in ('student.', 'backbone.', ''):
-        found = [owner for owner in owners if owner.endswith(wanted)]
+        found = [owner for owner in owners if wanted in owner]
         if len(found) == 1:
             return found[0]
     raise ValueError(
-        f'expected one encoder in the checkpoint, got {sorted(owners)}; keep the keys of one'
+        f'expected one owner in the checkpoint, got {sorted(owners)}; keep the keys of one'
     )
 
 

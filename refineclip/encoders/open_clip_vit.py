@@ -60,11 +60,6 @@ class OpenCLIPViT(DenseViT):
         """See :attr:`DenseViT.norm`."""
         return self.model.ln_post
 
-    @property
-    def head(self) -> nn.Parameter:
-        """See :attr:`DenseViT.head`; a matrix ``(W, D)`` here."""
-        return self.model.proj
-
     def block_view(
         self, index: int, grid: Grid, blocks: Blocks | None = None, start: int = 0
     ) -> BlockView:
@@ -75,6 +70,10 @@ class OpenCLIPViT(DenseViT):
         """See :meth:`DenseViT.pool`."""
         pooled, _ = self.model._pool(tokens)
         return pooled @ self.model.proj
+
+    def _head(self, tokens: Tensor) -> Tensor:
+        """See :meth:`DenseViT._head`."""
+        return tokens @ self.model.proj
 
     def _embed(self, images: Tensor, grid: Grid) -> Tensor:
         """See :meth:`DenseViT._embed`."""

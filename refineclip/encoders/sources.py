@@ -35,7 +35,7 @@ class ModelSource:
         image_mean: Mean of the RGB channels, in [0, 1].
         image_std: Standard deviation of the RGB channels, in [0, 1].
         quick_gelu: The library says that these weights need quick GELU.
-        tokenizer_factory: Makes the tokenizer; None without a text config.
+        tokenizer_factory: Makes the tokenizer, takes ``context_length``; None without text.
     """
 
     name: str
@@ -44,7 +44,7 @@ class ModelSource:
     image_mean: Triple = open_clip.OPENAI_DATASET_MEAN
     image_std: Triple = open_clip.OPENAI_DATASET_STD
     quick_gelu: bool = False
-    tokenizer_factory: Callable[[], Any] | None = None
+    tokenizer_factory: Callable[..., Any] | None = None
 
 
 def is_file_name(pretrained: str) -> bool:
@@ -171,10 +171,9 @@ def _from_hub(name: str) -> ModelSource:
     return source
 
 
-def _make_tokenizer(text_config: dict[str, Any]) -> Any:
+def _make_tokenizer(text_config: dict[str, Any], context_length: int | None = None) -> Any:
     """Make the tokenizer of an inline text config."""
-    kwargs = dict(text_config.get('tokenizer_kwargs', {}))
-    kwargs['context_length'] = text_config.get('context_length', 77)
+    kwargs = dict(text_config.get('tokenizer_kwargs', {}), context_length=context_length)
     if text_config.get('hf_tokenizer_name'):
         return HFTokenizer(text_config['hf_tokenizer_name'], **kwargs)
     return SimpleTokenizer(**kwargs)

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from open_clip.timm_model import TimmModel
-from timm.layers import Format, RotaryEmbeddingMixed
+from timm.layers import Format, PatchEmbed, RotaryEmbeddingMixed
 from timm.models.eva import Eva, EvaBlock
 from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
@@ -19,37 +19,12 @@ from .dense_vit import Blocks, DenseViT, Grid
 _MAX_CACHED_GRIDS = 16
 
 
-class TokenHead(nn.Module):
-    """A timm head applied to each token alone.
-
-    Attention pooling over a single token returns that token's value path, so a SigLIP head is exact
-    here too.
-
-    Args:
-        trunk: The timm model that owns the head.
-        adapter: Layers that open_clip puts behind it.
-    """
-
-    def __init__(self, trunk: Any, adapter: nn.Module) -> None:
-        super().__init__()
-        self.attn_pool = trunk.attn_pool
-        self.fc_norm = trunk.fc_norm
-        self.drop = trunk.head_drop
-        self.classifier = trunk.head
-        self.adapter = adapter
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        """Map normed tokens ``(B, N, W)`` to ``(B, N, D)``."""
-        if self.attn_pool is not None:
-            tokens = self.attn_pool(tokens.flatten(0, 1)[:, None]).unflatten(0, tokens.shape[:2])
-        return self.adapter(self.classifier(self.drop(self.fc_norm(tokens))))
-
-
 class TimmViT(DenseViT):
     """Dense encoder over timm's ``VisionTransformer`` and ``Eva``.
 
-    The model is bare or inside open_clip's ``TimmModel``. The trunk is switched to timm's dynamic image size, which changes no parameter. RoPE is computed
-    for the true (h, w) of each image and cached by that pair.
+    The model is bare or inside open_clip's ``TimmModel``. The trunk is switched to timm's dynamic
+    image size, which changes no parameter. RoPE is computed for the true (h, w) of each image and
+    cached by that pair.
 
     Args:
         model: A timm model, or open_clip's adapter around one.
@@ -98,12 +73,6 @@ class TimmViT(DenseViT):
         """See :attr:`DenseViT.norm`; an identity where timm norms after pooling, in the head."""
         return self.trunk.norm
 
-    @property
-    def head(self) -> nn.Module:
-        """See :attr:`DenseViT.head`."""
-        adapter = self.model.head if isinstance(self.model, TimmModel) else nn.Identity()
-        return TokenHead(self.trunk, adapter).train(self.training)
-
     def block_view(
         self, index: int, grid: Grid, blocks: Blocks | None = None, start: int = 0
     ) -> BlockView:
@@ -117,6 +86,16 @@ class TimmViT(DenseViT):
         """See :meth:`DenseViT.pool`."""
         pooled = self.trunk.forward_head(self.trunk.norm(tokens))
         return self.model.head(pooled) if isinstance(self.model, TimmModel) else pooled
+
+    def _head(self, tokens: Tensor) -> Tensor:
+        """See :meth:`DenseViT._head`."""
+        trunk = self.trunk
+        if trunk.attn_pool is not None:
+            # Attention over a single token is that token's value path: exact for SigLIP's pooling.
+            single = tokens.flatten(0, 1)[:, None]
+            tokens = trunk.attn_pool(single).unflatten(0, tokens.shape[:2])
+        tokens = trunk.head(trunk.head_drop(trunk.fc_norm(tokens)))
+        return self.model.head(tokens) if isinstance(self.model, TimmModel) else tokens
 
     def _embed(self, images: Tensor, grid: Grid) -> Tensor:
         """See :meth:`DenseViT._embed`."""
@@ -162,6 +141,11 @@ def _check_trunk(trunk: Any) -> None:
         raise ValueError(
             f'expected a timm VisionTransformer or Eva, got {type(trunk).__name__}; choose a plain '
             'ViT'
+        )
+    if type(trunk.patch_embed) is not PatchEmbed:
+        raise ValueError(
+            f'expected a plain patch embedding, got {type(trunk.patch_embed).__name__}; choose a '
+            'plain ViT'
         )
     kinds = {type(block) for block in trunk.blocks}
     if kinds != {block_type}:

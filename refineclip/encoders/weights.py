@@ -13,7 +13,7 @@ from torch import nn
 
 from .checkpoint_file import read_checkpoint
 from .dense_clip import DenseCLIP
-from .key_layouts import Renamed, State, detect_layout, drop_computed
+from .key_layouts import Renamed, State, choose_owner, detect_layout, drop_computed
 
 _NUM_NAMED = 5
 
@@ -36,16 +36,18 @@ def load_weights(clip: DenseCLIP, path: str | Path, source: State | None = None)
     """
     source = read_checkpoint(path) if source is None else source
     layout = detect_layout(source)
-    kept = drop_computed(source)
-    renamed = layout.rename(kept.state, clip.visual)
-    renamed.ignored.update(kept.ignored)
+    stored = drop_computed(source)
+    renamed = layout.rename(stored.state, clip.visual)
+    renamed.ignored.update(stored.ignored)
     _drop_absent_parts(renamed, clip)
     _resize_position_embedding(renamed.state, clip)
     _reshape_scalars(renamed.state, clip)
-    tolerated = {'logit_scale', 'logit_bias'} if clip.text is None else {'logit_bias'}
+    # Without a text tower the logits are the business of whoever brings the text embeddings.
+    tolerated = {'logit_scale', 'logit_bias'} if clip.text is None else set()
     check_fit(clip, renamed.state, path, tolerated)
     clip.load_state_dict(renamed.state, strict=False)  # strict up to ``tolerated``: just checked
-    _log_table(path, layout.name, source, renamed)
+    kept = sorted(set(clip.state_dict()) - set(renamed.state))
+    _log_table(path, layout.name, source, renamed, kept)
 
 
 def load_submodule(module: nn.Module, path: str | Path, prefix: str) -> None:
@@ -62,15 +64,17 @@ def load_submodule(module: nn.Module, path: str | Path, prefix: str) -> None:
         ValueError: If the prefix is not there, or keys or shapes do not fit.
     """
     state = read_checkpoint(path)
-    pattern = re.compile(rf'^(?:.*?\.)?{re.escape(prefix)}')
-    part = {pattern.sub('', key): value for key, value in state.items() if pattern.match(key)}
-    if not part:
+    pattern = re.compile(rf'^((?:.*?\.)?){re.escape(prefix)}')
+    owners = {match.group(1) for match in map(pattern.match, state) if match}
+    if not owners:
         raise ValueError(
             f'expected keys with {prefix!r} in {path}, got keys like {list(state)[:5]}'
         )
+    start = choose_owner(owners) + prefix
+    part = {k.removeprefix(start): v for k, v in state.items() if k.startswith(start)}
     check_fit(module, part, path)
     module.load_state_dict(part)
-    print_log(f'loaded {len(part)} tensors under {prefix}* from {path}', 'current')
+    print_log(f'loaded {len(part)} tensors under {start}* from {path}', 'current')
 
 
 def check_fit(
@@ -141,7 +145,9 @@ def _reshape_scalars(state: State, clip: DenseCLIP) -> None:
     """Give logit scale and bias the model's shape: some files keep ``(1,)``, others a scalar."""
     for name in ('logit_scale', 'logit_bias'):
         parameter = getattr(clip, name)
-        if name in state and parameter is not None and state[name].numel() == 1:
+        if name not in state or state[name].shape == parameter.shape:
+            continue
+        if state[name].numel() == 1:
             state[name] = state[name].reshape(parameter.shape)
 
 
@@ -154,8 +160,10 @@ def _group(key: str) -> str:
     return '.'.join([*parts[:-1], '*']) if len(parts) > 1 else key
 
 
-def _log_table(path: str | Path, layout: str, source: State, renamed: Renamed) -> None:
-    """Log groups of keys, file to model, with their counts, and what was left out."""
+def _log_table(
+    path: str | Path, layout: str, source: State, renamed: Renamed, kept: Iterable[str]
+) -> None:
+    """Log groups of keys, file to model, with counts, and what was left out or kept as it was."""
     origin = {id(tensor): key for key, tensor in source.items()}
     moves = Counter(
         (_group(origin[id(tensor)]) if id(tensor) in origin else '(converted)', _group(key))
@@ -164,4 +172,5 @@ def _log_table(path: str | Path, layout: str, source: State, renamed: Renamed) -
     lines = [f'{path}: {layout} layout, {len(renamed.state)} tensors loaded']
     lines += [f'  {n:5d}  {old} -> {new}' for (old, new), n in moves.items()]
     lines += [f'  {n:5d}  left out: {reason}' for reason, n in renamed.ignored.items()]
+    lines += [f'         not in the file, kept as initialised: {key}' for key in kept]
     print_log('\n'.join(lines), 'current')

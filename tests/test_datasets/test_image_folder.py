@@ -100,7 +100,7 @@ def test_errors_before_training_name_what_is_there(folder: Path, tmp_path: Path)
         RegionImageFolder(str(empty), GRID)
     listed = tmp_path / 'list.txt'
     listed.write_text('b.png\nmissing.png\n')
-    with pytest.raises(FileNotFoundError, match=r"2 names of which 1 do not exist.*missing.png"):
+    with pytest.raises(FileNotFoundError, match=r'2 names of which 1 do not exist.*missing.png'):
         RegionImageFolder(str(folder), GRID, ann_file=str(listed))
     with pytest.raises(FileNotFoundError, match='no file'):
         RegionImageFolder(str(folder), GRID, ann_file=str(tmp_path / 'gone.json'))

@@ -46,8 +46,15 @@ def test_coco_annotations_carry_labels(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     'content',
-    ['{"a.jpg": [[1, 2]]}', '{"a.jpg": 3}', '[{"bbox": [1, 2, 3, 4]}]', '3', 'no json', '[[1, 2]]']
-    + ['{"a.jpg": [[1, 2, 3, NaN]]}'],
+    [
+        '{"a.jpg": [[1, 2]]}',
+        '{"a.jpg": [[1, 2, 3, NaN]]}',
+        '{"a.jpg": 3}',
+        '[{"bbox": [1, 2, 3, 4]}]',
+        '[[1, 2]]',
+        '3',
+        'no json',
+    ],
 )
 def test_other_content_is_refused(tmp_path: Path, content: str) -> None:
     with pytest.raises(ValueError, match=r'Expected .*p\.json to map file names'):

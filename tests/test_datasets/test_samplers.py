@@ -47,7 +47,7 @@ def test_built_by_name_and_sliced_dataset() -> None:
 
 @pytest.mark.parametrize('kind', [EpochSampler, InfiniteEpochSampler])
 def test_refuses_datasets_that_cannot_decode(kind: type) -> None:
-    with pytest.raises(TypeError, match='epoch_stride.*got list'):
+    with pytest.raises(TypeError, match=r'epoch_stride.*got list'):
         kind([1, 2, 3], seed=0)
 
 

@@ -109,13 +109,28 @@ def test_teacher_equals_student_at_the_start_even_with_random_weights():
 def test_cached_targets_equal_live_ones(tmp_path):
     model = build('r-sc-rla', cache_dir=str(tmp_path))
     batch = region_batch(model)
-    live = model._compute_teacher(batch)
+    model.cache_dir, cache_dir = None, model.cache_dir
+    live = model.teacher_features(batch)
+    model.cache_dir = cache_dir
     for _ in range(2):
         stored = model.teacher_features(batch)
         for name, value in live.items():
             cosine = torch.cosine_similarity(stored[name].flatten(), value.flatten(), dim=0)
             assert cosine > 0.9999
     model(batch, mode='loss')['loss_rla'].backward()
+
+
+def test_methods_share_the_cache_of_crops(tmp_path, monkeypatch):
+    """RLA has embedded the crops; R-SC-RLA only has its own target map to compute."""
+    first = build('rla', cache_dir=str(tmp_path))
+    first.teacher_features(region_batch(first))
+    second = build('r-sc-rla', cache_dir=str(tmp_path))
+    second.student.load_state_dict(first.student.state_dict())
+    second.teacher.visual.load_state_dict(first.teacher.visual.state_dict())
+    calls, original = [], second.teacher.visual.embed
+    monkeypatch.setattr(second.teacher.visual, 'embed', lambda x: calls.append(len(x)) or original(x))
+    second.teacher_features(region_batch(second))
+    assert calls == [3]
 
 
 def test_another_encoder_as_scd_teacher():

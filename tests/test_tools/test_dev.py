@@ -74,7 +74,7 @@ def test_cached_wheel_that_does_not_run_is_deleted_and_rebuilt(dev, tmp_path, mo
     monkeypatch.setattr(mm_stack, 'wheel_folder', lambda: tmp_path)
     monkeypatch.setattr(mm_stack, 'build_wheel', lambda folder: good)
     monkeypatch.setattr(mm_stack, 'pip_install', lambda *words: installed.append(words[-1]))
-    monkeypatch.setattr(mm_stack, 'works', lambda code: installed[-1:] == [good])
+    monkeypatch.setattr(mm_stack, 'works', lambda code, **_: installed[-1:] == [good])
     mm_stack.install_mmcv()
     assert installed == [bad, good]
     assert not bad.exists()
@@ -82,7 +82,7 @@ def test_cached_wheel_that_does_not_run_is_deleted_and_rebuilt(dev, tmp_path, mo
 
 def test_operators_that_run_are_left_alone(dev, monkeypatch) -> None:
     mm_stack = dev('mm_stack')
-    monkeypatch.setattr(mm_stack, 'works', lambda code: True)
+    monkeypatch.setattr(mm_stack, 'works', lambda code, **_: True)
     monkeypatch.setattr(mm_stack, 'pip_install', lambda *words: pytest.fail('installed again'))
     mm_stack.install_mmcv()
 
@@ -123,3 +123,18 @@ def test_bad_wheels_are_refused(
     make_wheel(tmp_path, changed, record)
     with pytest.raises(distributions.StepError, match=message):
         distributions.open_wheel()
+
+
+def test_python_without_venv_names_the_package(dev, tmp_path, monkeypatch) -> None:
+    environment = dev('environment')
+    monkeypatch.setattr(environment.importlib.util, 'find_spec', lambda name: None)
+    with pytest.raises(environment.StepError, match='apt-get install -y python3-venv'):
+        environment.create_venv(tmp_path / 'venv')
+
+
+def test_upstream_packages_are_not_overwritten(dev, monkeypatch) -> None:
+    environment = dev('environment')
+    answer = environment.subprocess.CompletedProcess([], 0, stdout='mmcv mmengine\n')
+    monkeypatch.setattr(environment.subprocess, 'run', lambda *args, **kwargs: answer)
+    with pytest.raises(environment.StepError, match=r'upstream OpenMMLab packages \(mmcv mmengine'):
+        environment.refuse_upstream()

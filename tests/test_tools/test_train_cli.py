@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -63,8 +64,6 @@ def test_test_needs_a_checkpoint(repo_root: Path, config: Path, capsys) -> None:
 
 @pytest.mark.parametrize('spelling', ['--local_rank=3', '--local-rank=3'])
 def test_both_spellings_of_local_rank(train, config, monkeypatch, spelling: str) -> None:
-    import os
-
     monkeypatch.delenv('LOCAL_RANK')
     train.parse_args([str(config), spelling])
     assert os.environ['LOCAL_RANK'] == '3'
@@ -87,15 +86,25 @@ def test_option_without_value_is_refused(train, config, capsys) -> None:
 def test_training_options(train: ModuleType, config: Path, tmp_path: Path) -> None:
     checkpoint = tmp_path / 'iter_1.pth'
     checkpoint.touch()
-    cfg = Config(
-        dict(optim_wrapper=dict(type='OptimWrapper'), auto_scale_lr=dict(base_batch_size=4))
-    )
+    cfg = Config(dict(work_dir=str(tmp_path), auto_scale_lr=dict(base_batch_size=4)))
     args = train.parse_args([str(config), '--auto-scale-lr', '--resume', str(checkpoint)])
     train.apply_training_options(cfg, args)
     assert cfg.auto_scale_lr.enable
     assert (cfg.resume, cfg.load_from) == (True, str(checkpoint))
-    train.apply_training_options(cfg, train.parse_args([str(config), '--resume']))
-    assert (cfg.resume, cfg.load_from) == (True, None)
+
+
+def test_resume_without_a_value_takes_the_newest(train, config, tmp_path) -> None:
+    cfg = Config(dict(work_dir=str(tmp_path / 'runs')))
+    args = train.parse_args([str(config), '--resume'])
+    train.apply_training_options(cfg, args)
+    assert (cfg.resume, cfg.load_from) == (True, None)  # nothing there yet: starts anew
+    for step in (2, 10):
+        path = tmp_path / 'runs' / f'iter_{step}.pth'
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+        os.utime(path, ns=(step, step))
+    train.apply_training_options(cfg, args)
+    assert cfg.load_from == str(tmp_path / 'runs' / 'iter_10.pth')
 
 
 def test_auto_scale_lr_needs_a_base(train: ModuleType, config: Path) -> None:

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+from collections.abc import Sequence
 from pathlib import Path
 
 from steps import ROOT, StepError, fingerprint, is_stamped, run, say, write_stamp
@@ -15,8 +16,14 @@ from steps import ROOT, StepError, fingerprint, is_stamped, run, say, write_stam
 VENV = ROOT / '.venv'
 REQUIREMENTS = ROOT / 'requirements'
 CONSTRAINTS = REQUIREMENTS / 'constraints.txt'
-ENGINE = 'onedl-mmengine'
+EXTRA = 'onedl'  # of setup.py: which mm family the tests run with
 BUILD_TOOLS = ('setuptools>=80,<82', 'wheel')
+EDITABLE_INPUTS = (
+    'setup.py',
+    'refineclip/__init__.py',
+    'requirements/runtime.txt',
+    'requirements/demo.txt',
+)
 FREE_DISK = 8 * 2**30  # bytes; torch with what it brings takes about 6 GB
 
 
@@ -76,14 +83,20 @@ def refuse_upstream() -> None:
         )
 
 
-def install_group(name: str, *what: str | Path) -> None:
-    """Install requirements once: again only when they, the pins or the interpreter changed."""
+def install_group(name: str, *what: str | Path, inputs: Sequence[Path] = ()) -> None:
+    """Install once: again only when a requirement, a pin or the interpreter changed.
+
+    Args:
+        name: Name of the stamp.
+        what: Requirements and options of pip; a path is a file of requirements.
+        inputs: Further files that decide what is installed.
+    """
     files = [item for item in what if isinstance(item, Path)]
-    texts = [str(item) for item in what]
-    value = fingerprint(sys.version, str(ROOT), *texts, *files, CONSTRAINTS)
+    texts = [item for item in what if isinstance(item, str)]
+    value = fingerprint(sys.version, str(ROOT), *texts, *files, *inputs, CONSTRAINTS)
     stamp = VENV / 'refineclip-stamps' / name
     if is_stamped(stamp, value):
-        say(f'{name}: installed by an earlier run')
+        say(f'   {name}: installed by an earlier run')
         return
     arguments: list[str | Path] = []
     for item in what:
@@ -96,13 +109,9 @@ def install_core() -> None:
     """Install torch, torchvision, the runtime requirements and this checkout in editable mode."""
     create_venv()
     refuse_upstream()
-    install_group('core', *BUILD_TOOLS, ENGINE, REQUIREMENTS / 'runtime.txt')
-    install_group('demo', REQUIREMENTS / 'demo.txt')
-    editable_inputs = fingerprint(str(ROOT), ROOT / 'setup.py', ROOT / 'refineclip/__init__.py')
-    stamp = VENV / 'refineclip-stamps' / 'editable'
-    if not is_stamped(stamp, editable_inputs):
-        pip_install('--no-deps', '--no-build-isolation', '-e', '.')
-        write_stamp(stamp, editable_inputs)
+    install_group('build tools', *BUILD_TOOLS)
+    inputs = [ROOT / name for name in EDITABLE_INPUTS]
+    install_group('core', '--no-build-isolation', '-e', f'.[{EXTRA},demo]', inputs=inputs)
 
 
 def need_compiler() -> None:

@@ -17,17 +17,17 @@ from distributions import the_wheel
 from environment import (
     BUILD_TOOLS,
     CONSTRAINTS,
-    ENGINE,
+    EXTRA,
     REQUIREMENTS,
     create_venv,
     pip_install,
     venv_python,
 )
-from steps import CACHE, StepError, fingerprint, is_stamped, run, say, write_stamp
+from steps import CACHE, ROOT, StepError, fingerprint, is_stamped, run, say, write_stamp
 
 DISTRIBUTION = 'refineclip-mm'
 MIM = 'onedl-mim'
-TINY_CONFIG = 'refiner_vit-toy_1xb2-2i_photos.py'
+TINY_CONFIG = 'refiner_vit-toy_1xb2-4i_photos.py'
 
 # Runs in the clean environment: every room of the core imports, from there and without mmcv.
 TRY_CORE = """
@@ -51,19 +51,19 @@ for i in range(4):
 
 def clean_venv() -> Path:
     """Make the clean environment, or take the one of an earlier run with the same pins."""
-    requirements = REQUIREMENTS / 'runtime.txt'
-    value = fingerprint(sys.version, MIM, ENGINE, requirements, CONSTRAINTS)
+    inputs = [REQUIREMENTS / 'runtime.txt', CONSTRAINTS, ROOT / 'setup.py']
+    value = fingerprint(sys.version, MIM, *inputs)
     venv = CACHE / f'clean-env-{value}'
     stamp = venv / 'refineclip-stamp'
     if is_stamped(stamp, value):
         say(f'   the clean environment {venv} is there from an earlier run')
-        return venv
-    for old in CACHE.glob('clean-env-*'):
-        shutil.rmtree(old)
-    CACHE.mkdir(parents=True, exist_ok=True)
-    create_venv(venv)
-    pip_install(*BUILD_TOOLS, ENGINE, MIM, '-r', requirements, python=venv_python(venv))
-    write_stamp(stamp, value)
+    else:
+        for old in CACHE.glob('clean-env-*'):
+            shutil.rmtree(old)
+        CACHE.mkdir(parents=True, exist_ok=True)
+        create_venv(venv)
+        pip_install(*BUILD_TOOLS, MIM, f'{the_wheel()}[{EXTRA}]', python=venv_python(venv))
+        write_stamp(stamp, value)
     return venv
 
 

@@ -25,7 +25,7 @@ from steps import CACHE, Chain, StepError, main, run, say
 
 MMCV = 'onedl-mmcv'
 MMCV_NEEDS = ('ninja', 'setuptools>=80,<82', 'wheel')
-OTHERS = ('onedl-mmdetection', 'onedl-mmsegmentation')
+OTHERS = ('imaug', 'onedl-mmdetection', 'onedl-mmsegmentation')
 
 CACHE_KEY = """
 import sys, sysconfig, torch
@@ -43,15 +43,15 @@ rois = torch.tensor([[0., 0., 0., 4., 4.]])
 assert roi_align(torch.ones(1, 1, 8, 8), rois, 2).flatten().tolist() == [1.] * 4
 """
 
-TRY_LIBRARIES = 'import mmdet.models, mmseg.models'
+TRY_LIBRARIES = 'import mmdet.datasets, mmdet.models, mmseg.datasets, mmseg.models'
 
 
-def works(code: str) -> bool:
-    """Whether a piece of Python runs in the environment; the reason is printed if not."""
+def works(code: str, tell: bool = True) -> bool:
+    """Whether a piece of Python runs in the environment; ``tell`` prints the reason if not."""
     done = subprocess.run(
         [venv_python(), '-W', 'ignore', '-c', code], capture_output=True, text=True, check=False
     )
-    if done.returncode != 0:
+    if done.returncode != 0 and tell:
         lines = done.stderr.strip().splitlines() or [f'exit status {done.returncode}']
         say(f'   {lines[-1]}')
     return done.returncode == 0
@@ -99,7 +99,7 @@ def install_and_try(wheel: Path) -> bool:
 
 def install_mmcv() -> None:
     """Install mmcv from the cache, or compile it; either is checked by running two operators."""
-    if works(TRY_OPERATORS):
+    if works(TRY_OPERATORS, tell=False):
         say('mmcv is installed and its operators run')
         return
     folder = wheel_folder()

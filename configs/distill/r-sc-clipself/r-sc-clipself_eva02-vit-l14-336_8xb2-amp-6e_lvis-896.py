@@ -1,0 +1,10 @@
+# For open-vocabulary LVIS: the images of LVIS v1 train.
+_base_ = [
+    '../../_base_/models/region-alignment_eva02-vit-l14-336.py',
+    '../../_base_/datasets/lvis_regions_grid.py',
+    '../../_base_/schedules/region-alignment_6e.py',
+    '../../_base_/default_runtime.py',
+]
+
+# alpha of CLIPSelf's L/14 script.
+custom_hooks = [*_base_.custom_hooks, dict(type='WeightEnsembleHook', alpha=0.95)]

@@ -1,0 +1,4 @@
+# SCD against the Refiner alone: no text, no crop.
+_base_ = './r-sc-clipself_eva02-vit-b16_8xb2-amp-6e_coco-1024.py'
+
+model = dict(method='r-sc-v')

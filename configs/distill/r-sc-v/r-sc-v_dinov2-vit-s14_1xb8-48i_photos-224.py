@@ -1,0 +1,14 @@
+# The same for a CPU: size, batch and number of steps of our pilot on real photos.
+_base_ = './r-sc-v_dinov2-vit-s14_1xb16-amp-1k_photos-518.py'
+
+model = dict(
+    data_preprocessor=dict(image_size=224, crop_size=224),
+    refiner=dict(
+        checkpoint='work_dirs/refiner_dinov2-vit-s14_1xb8-128i_photos-224/iter_128.pth',
+    ),
+)
+train_dataloader = dict(batch_size=8, num_workers=2)
+optim_wrapper = dict(type='OptimWrapper')
+train_cfg = dict(max_iters=48)
+auto_scale_lr = dict(base_batch_size=8)
+default_hooks = dict(logger=dict(interval=8))

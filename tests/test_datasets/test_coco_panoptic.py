@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from refineclip.datasets.coco_panoptic import CocoPanoptic
+
+IDS = np.array([[0, 0, 300, 300], [70000, 70000, 300, 300]], dtype=np.int32)
+
+
+def write_png(path: Path, ids: np.ndarray) -> None:
+    rgb = np.stack([ids % 256, ids // 256 % 256, ids // 65536], axis=-1).astype(np.uint8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(rgb).save(path)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    write_png(tmp_path / 'annotations/panoptic_val2017/7.png', IDS)
+    (tmp_path / 'val2017').mkdir()
+    Image.new('RGB', (4, 2)).save(tmp_path / 'val2017/7.jpg')
+    segments = [
+        {'id': 300, 'category_id': 90, 'iscrowd': 0, 'bbox': [2, 0, 2, 2], 'area': 4},
+        {'id': 70000, 'category_id': 3, 'iscrowd': 1, 'bbox': [0, 1, 2, 1], 'area': 2},
+    ]
+    content = {
+        'images': [
+            {'id': 7, 'file_name': '7.jpg', 'width': 4, 'height': 2},
+            {'id': 8, 'file_name': '8.jpg', 'width': 4, 'height': 2},
+        ],
+        'annotations': [{'image_id': 7, 'file_name': '7.png', 'segments_info': segments}],
+        # Out of order and with gaps, as COCO's ids are.
+        'categories': [
+            {'id': 90, 'name': 'grass', 'supercategory': 'plant', 'isthing': 0},
+            {'id': 1, 'name': 'person', 'supercategory': 'person', 'isthing': 1},
+            {'id': 3, 'name': 'car', 'supercategory': 'vehicle', 'isthing': 1},
+        ],
+    }
+    (tmp_path / 'annotations/panoptic_val2017.json').write_text(json.dumps(content))
+    return tmp_path
+
+
+def test_categories_follow_sorted_ids(root: Path) -> None:
+    dataset = CocoPanoptic(root, 'val2017')
+    assert dataset.classes == ('person', 'car', 'grass')
+    assert dataset.supercategories == ('person', 'vehicle', 'plant')
+    assert dataset.class_to_super.tolist() == [0, 1, 2]
+    assert dataset.is_thing.tolist() == [True, True, False]
+
+
+def test_image_without_annotation_is_left_out(root: Path) -> None:
+    dataset = CocoPanoptic(root)
+    assert len(dataset) == 1
+    assert dataset[0].img_path == root / 'val2017/7.jpg'
+
+
+def test_ids_of_three_bytes_survive(root: Path) -> None:
+    ids = CocoPanoptic(root)[0].read_ids()
+    assert ids.dtype == np.int32
+    np.testing.assert_array_equal(ids, IDS)
+
+
+def test_segments_have_pixel_xyxy_boxes_and_category_indices(root: Path) -> None:
+    grass, car = CocoPanoptic(root)[0].segments
+    assert (grass.id, grass.category, grass.is_thing, grass.is_crowd) == (300, 2, False, False)
+    assert (car.id, car.category, car.is_thing, car.is_crowd) == (70000, 1, True, True)
+    assert grass.box == (2, 0, 4, 2)
+    np.testing.assert_allclose(CocoPanoptic(root)[0].boxes(), [[0.5, 0, 1, 1], [0, 0.5, 0.5, 1]])
+
+
+def test_labelled_boxes_drop_crowds_and_small_ones(root: Path) -> None:
+    image = CocoPanoptic(root)[0]
+    boxes, labels = image.labelled_boxes(0.01)
+    np.testing.assert_allclose(boxes, [[0.5, 0, 1, 1]])
+    assert labels.tolist() == [2]
+    assert image.labelled_boxes(0.6)[0].shape == (0, 4)
+
+
+def test_size_that_differs_from_the_json_is_refused(root: Path) -> None:
+    write_png(root / 'annotations/panoptic_val2017/7.png', IDS[:, :3])
+    with pytest.raises(ValueError, match='4 x 2 px as the json says, got 3 x 2'):
+        CocoPanoptic(root)[0].read_ids()
+
+
+def test_missing_parts_are_named(root: Path) -> None:
+    with pytest.raises(FileNotFoundError, match='train2017'):
+        CocoPanoptic(root, 'train2017')
+    (root / 'annotations/panoptic_val2017.json').write_text('{"images": []}')
+    with pytest.raises(ValueError, match=r"\['annotations', 'categories'\]"):
+        CocoPanoptic(root)
+
+
+def test_unknown_category_is_refused(root: Path) -> None:
+    file = root / 'annotations/panoptic_val2017.json'
+    file.write_text(file.read_text().replace('"category_id": 90', '"category_id": 91'))
+    with pytest.raises(ValueError, match='category id 91'):
+        CocoPanoptic(root)
+
+
+def test_real_layout(shared_data: Path) -> None:
+    splits = [CocoPanoptic(shared_data / 'coco', split) for split in ('train2017', 'val2017')]
+    for dataset, num_images, num_boxes in zip(splits, (100, 70), (717, 527), strict=True):
+        assert len(dataset.classes) == 133
+        assert len(dataset.supercategories) == 27
+        assert int(dataset.is_thing.sum()) == 80
+        assert len(dataset) == num_images
+        # 717 is the number of training boxes that the pilot counted on the same images.
+        assert sum(len(image.labelled_boxes()[1]) for image in dataset) == num_boxes
+    image = splits[1][0]
+    ids = image.read_ids()
+    for segment in image.segments:
+        rows, columns = np.nonzero(ids == segment.id)
+        assert len(rows) == segment.area
+        box = (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
+        np.testing.assert_allclose(segment.box, box, atol=1)

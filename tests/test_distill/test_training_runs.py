@@ -1,0 +1,228 @@
+"""Runs end to end: resume is exact, two processes are one, nothing half-written, SCD elsewhere."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.registry import MODELS
+
+from refineclip.distill.distillation_model import NonFiniteLossError
+from refineclip.distill.hooks.atomic_checkpoint_hook import (
+    AtomicCheckpointHook,
+    AtomicLocalBackend,
+    find_resumable,
+)
+
+from .toy_runs import (
+    SpoilHook,
+    assert_same_state,
+    run_config,
+    stage2_model,
+    train,
+    train_interrupted,
+    write_images,
+)
+from .toys import STUDENT
+
+
+@pytest.fixture
+def images(tmp_path):
+    return write_images(tmp_path / 'images')
+
+
+def stage1_model():
+    return dict(
+        type='RefinerTraining',
+        encoder=dict(**STUDENT, refiner=dict(num_blocks=2)),
+        loss=dict(type='RefineLoss', roi_size=2),
+        data_preprocessor=stage2_model()['data_preprocessor'],
+    )
+
+
+def test_both_stages_and_the_backbone(images, tmp_path):
+    """Stage 1 -> stage 2 -> RefinerCLIP by name, through files only."""
+    train(run_config(images, tmp_path / 'refiner', stage1_model(), epochs=1))
+    refiner = dict(num_blocks=2, checkpoint=str(tmp_path / 'refiner' / 'epoch_1.pth'))
+    model = stage2_model('r-sc-rla')
+    model['refiner'] = refiner
+    state = train(
+        run_config(
+            images,
+            tmp_path / 'student',
+            model,
+            epochs=1,
+            custom_hooks=[dict(type='WeightEnsembleHook', alpha=0.7)],
+        )
+    )
+    stage1 = torch.load(tmp_path / 'refiner' / 'epoch_1.pth', weights_only=False)['state_dict']
+    key = 'refiner.blocks.0.mlp.c_fc.weight'
+    assert torch.equal(state[f'teacher.{key}'], stage1[f'encoder.{key}'])
+
+    refined = tmp_path / 'student' / 'refined_epoch_1.pth'
+    backbone = MODELS.build(
+        dict(**STUDENT, init_cfg=dict(type='Pretrained', checkpoint=str(refined)))
+    )
+    backbone.init_weights()
+    for name, value in backbone.state_dict().items():
+        expected = 0.7 * state[f'student.{name}'] + 0.3 * state[f'teacher.{name}']
+        torch.testing.assert_close(value, expected, atol=1e-6, rtol=1e-5)
+    same = MODELS.build({**STUDENT, 'pretrained': str(refined)})
+    assert_same_state(dict(same.state_dict()), dict(backbone.state_dict()))
+
+
+def test_resume_after_an_epoch_is_exact(images, tmp_path):
+    whole = train(run_config(images, tmp_path / 'whole', stage1_model(), epochs=3))
+    train_interrupted(run_config(images, tmp_path / 'parts', stage1_model(), epochs=3), at=6)
+    resumed = train(run_config(images, tmp_path / 'parts', stage1_model(), epochs=3, resume=True))
+    assert_same_state(whole, resumed)
+
+
+def test_resume_in_the_middle_of_an_epoch_is_exact(images, tmp_path):
+    """4 iterations make an epoch; the run dies in the second, one iteration after a checkpoint."""
+    whole = train(run_config(images, tmp_path / 'whole', iters=10))
+    train_interrupted(run_config(images, tmp_path / 'parts', iters=10), at=7)
+    resumed = train(run_config(images, tmp_path / 'parts', iters=10, resume=True))
+    assert_same_state(whole, resumed)
+    optimizers = [
+        torch.load(tmp_path / name / 'iter_10.pth', weights_only=False)['optimizer']['state']
+        for name in ('whole', 'parts')
+    ]
+    for index, slots in optimizers[0].items():
+        for slot, value in slots.items():
+            assert torch.equal(value, optimizers[1][index][slot])
+
+
+def test_killed_run_resumes_exactly(images, tmp_path, repo_root):
+    """SIGKILL as soon as the second checkpoint appears, then ``--resume``."""
+    whole = train(run_config(images, tmp_path / 'whole', iters=8))
+    config = run_config(images, tmp_path / 'killed', iters=8)
+    config.dump(tmp_path / 'config.py')
+    command = [sys.executable, str(repo_root / 'tools' / 'train.py'), str(tmp_path / 'config.py')]
+    environment = {**os.environ, 'PYTHONPATH': str(repo_root), 'OMP_NUM_THREADS': '1'}
+    process = subprocess.Popen(command, env=environment, cwd=tmp_path, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 300
+    while not (tmp_path / 'killed' / 'iter_4.pth').exists():
+        assert process.poll() is None, 'training ended before it was killed'
+        assert time.monotonic() < deadline, 'no checkpoint within five minutes'
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    for checkpoint in (tmp_path / 'killed').glob('iter_*.pth'):
+        torch.load(checkpoint, weights_only=False)  # whole, or it would not load
+    subprocess.run(
+        [*command, '--resume'], env=environment, cwd=tmp_path, check=True, stdout=subprocess.DEVNULL
+    )
+    final = torch.load(tmp_path / 'killed' / 'iter_8.pth', weights_only=False)['state_dict']
+    assert_same_state(whole, dict(final), atol=0 if torch.get_num_threads() == 1 else 1e-6)
+
+
+def test_no_part_of_a_file_ever_appears(tmp_path, monkeypatch):
+    """A write that dies leaves the old file whole and no temporary one."""
+    target = tmp_path / 'last.pth'
+    AtomicLocalBackend().put(b'old', target)
+
+    def die(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, 'fsync', die)
+    with pytest.raises(KeyboardInterrupt):
+        AtomicLocalBackend().put(b'new and longer', target)
+    assert target.read_bytes() == b'old'
+    assert [path.name for path in tmp_path.iterdir()] == ['last.pth']
+
+
+def test_newest_checkpoint_wins_over_an_empty_pointer(tmp_path):
+    assert find_resumable(tmp_path) is None
+    for index, name in enumerate(['iter_2.pth', 'iter_4.pth', 'refined_iter_9.pth']):
+        (tmp_path / name).write_bytes(b'x')
+        os.utime(tmp_path / name, (index, index))
+    (tmp_path / 'last_checkpoint').write_text('')
+    assert find_resumable(tmp_path).name == 'iter_4.pth'
+
+
+def test_keeping_one_checkpoint_is_refused():
+    with pytest.raises(ValueError, match='max_keep_ckpts'):
+        AtomicCheckpointHook(interval=1, max_keep_ckpts=1)
+
+
+def test_weight_ensemble_needs_student_and_teacher(images, tmp_path):
+    hook = dict(type='WeightEnsembleHook')
+    with pytest.raises(TypeError, match='student and teacher'):
+        train(run_config(images, tmp_path, stage1_model(), epochs=1, custom_hooks=[hook]))
+
+
+def test_non_finite_loss_leaves_the_last_checkpoint(images, tmp_path):
+    """The run dies in iteration 3, with its parts and images named, before the step and the save."""
+    config = run_config(images, tmp_path, iters=4, custom_hooks=[dict(type=SpoilHook, at=3)])
+    with pytest.raises(NonFiniteLossError, match=r'loss_rla = nan.*iteration 3 on images.*png'):
+        train(config)
+    state = torch.load(tmp_path / 'iter_2.pth', weights_only=False)['state_dict']
+    assert all(torch.isfinite(value).all() for name, value in state.items())
+    assert not (tmp_path / 'iter_4.pth').exists()
+
+
+def _train_rank(rank: int, config_file: str, port: int) -> None:
+    from mmengine.config import Config
+
+    torch.set_num_threads(1)
+    os.environ.update(
+        RANK=str(rank),
+        LOCAL_RANK=str(rank),
+        WORLD_SIZE='2',
+        MASTER_ADDR='127.0.0.1',
+        MASTER_PORT=str(port),
+    )
+    # Before the Runner does it: mmengine would ask for a CUDA device whatever the backend.
+    torch.distributed.init_process_group('gloo')
+    config = Config.fromfile(config_file)
+    state = train(config)
+    torch.save(state, Path(config.work_dir) / f'rank_{rank}.pth')
+
+
+def test_two_processes_equal_one_with_the_doubled_batch(images, tmp_path, unused_port):
+    """The published code unwraps the model before the forward, so its ranks drift apart (T1)."""
+    optimizer = dict(optimizer=dict(type='SGD', lr=0.5))
+    options = dict(iters=5, model=stage2_model('sc-rla'))
+    options['model']['student'] = {**STUDENT, 'dense_mode': 'plain'}
+    single = run_config(images, tmp_path / 'single', batch_size=4, **options)
+    double = run_config(
+        images,
+        tmp_path / 'double',
+        batch_size=2,
+        launcher='pytorch',
+        model_wrapper_cfg=dict(
+            type='MMDistributedDataParallel', device_ids=None, find_unused_parameters=True
+        ),
+        **options,
+    )
+    for config in (single, double):
+        config.optim_wrapper = optimizer
+        config.param_scheduler = None
+    double.dump(tmp_path / 'double.py')
+    torch.multiprocessing.spawn(
+        _train_rank, args=(str(tmp_path / 'double.py'), unused_port), nprocs=2
+    )
+    ranks = [torch.load(tmp_path / 'double' / f'rank_{rank}.pth') for rank in range(2)]
+    assert_same_state(*ranks)
+    alone = train(single)
+    assert_same_state(ranks[0], alone, atol=1e-5)
+    start = MODELS.build(options['model']).state_dict()
+    name = 'student.visual.model.transformer.resblocks.0.mlp.c_fc.weight'
+    assert (alone[name] - alone[name.replace('student', 'teacher')]).abs().max() > 1e-4
+    assert start.keys() == alone.keys()
+
+
+@pytest.fixture
+def unused_port():
+    import socket
+
+    with socket.socket() as probe:
+        probe.bind(('127.0.0.1', 0))
+        return probe.getsockname()[1]
