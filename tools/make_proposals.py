@@ -196,12 +196,12 @@ def main(argv: list[str] | None = None) -> None:
     names = list_images(args.data_root) if args.ann_file is None else read_image_list(args.ann_file)
     keep = BoxFilter(args.min_area, args.max_area_fraction, args.nms_iou, args.max_per_image)
     settings = {'filter': vars(keep), 'min_size': args.min_size, 'detector': args.detector}
-    common = {'data_root': args.data_root, 'keep': keep, 'min_size': args.min_size}
-    propose: Callable[[str], Record] = (
-        DetectorRows(*args.detector, args.device, **common)
-        if args.detector
-        else partial(superpixel_rows, **common)
+    propose: Callable[[str], Record] = partial(
+        superpixel_rows, data_root=args.data_root, keep=keep, min_size=args.min_size
     )
+    if args.detector:
+        config, checkpoint = args.detector
+        propose = DetectorRows(config, checkpoint, args.device, args.data_root, keep, args.min_size)
     args.out.parent.mkdir(parents=True, exist_ok=True)
     partial_file = args.out.with_name(args.out.name + '.partial')
     records = resume_partial(partial_file, settings)

@@ -74,6 +74,7 @@ def _judge(
             'limit': verdict.limit,
             'upper': verdict.upper,
             'each_seed': bar.each_seed,
+            'seedless': bar.run in fixed,
             'enforced': bar.enforced,
             'passed': verdict.passed,
         }
@@ -120,7 +121,7 @@ def bar_table(results: dict[str, Any]) -> str:
                 verdict['name'],
                 what,
                 f'{verdict["measure"]} {sign} {verdict["limit"]:.3f}',
-                scope if len(verdict['values']) > 1 else 'no seed',
+                'no seed' if verdict['seedless'] else scope,
                 ', '.join(signed.format(value) for value in verdict['values']),
                 outcome if verdict['enforced'] else f'{outcome} (reported only)',
             ]
@@ -136,7 +137,7 @@ def value_table(results: dict[str, Any]) -> str:
     for run in sorted(runs, key=lambda run: not run.startswith('frozen')):
         of_seeds = results['values'][run]
         for index, values in enumerate(of_seeds):
-            seed = str(results['seeds'][index]) if len(of_seeds) > 1 else '-'
+            seed = '-' if run.startswith('frozen') else str(results['seeds'][index])
             cells = [f'{values[m]:.4f}' if m in values else '-' for m in measures]
             rows.append([run, seed, *cells])
     return _table(['map', 'seed', *measures], rows)

@@ -19,7 +19,7 @@ from mmengine.device import get_device
 from mmengine.logging import print_log
 from mmengine.registry import DATASETS, MODELS
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 
 from refineclip.commands import demo_stages
 from refineclip.commands.demo_photos import folder_photos, sample_photos
@@ -30,7 +30,7 @@ from refineclip.distill.roi_ops import pool_tokens
 from refineclip.evaluation.region_agreement import RegionAgreement, region_agreement
 
 MODEL, RANDOM_DEPTH = 'timm/vit_tiny_patch16_224', 6
-ROI_SIZE = 4  # cells per side of a region, as stage 1 trains
+ALL = 10**9
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -51,7 +51,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         '--pretrained', metavar='FILE_OR_TAG', help='default: random weights, nothing is downloaded'
     )
     parser.add_argument('--out', type=Path, default=Path('work_dirs/demo'), metavar='DIR')
-    parser.add_argument('--iters', type=int, default=100, help='iterations per stage')
+    parser.add_argument('--iters', type=int, default=60, help='iterations per stage (default: 60)')
     parser.add_argument(
         '--image-size', type=int, help='side in pixels; default: what the model was made for'
     )
@@ -192,32 +192,34 @@ def measure(
         dataset: Config of the held-out images.
 
     Returns:
-        Per backbone: ``agreement``, a :class:`RegionAgreement` with the frozen encoder's
-        close-ups; ``divergence``, KL of its token correlations from the Refiner's (nats);
-        ``unmoved``, mean cosine to the frozen encoder's token at the same place.
+        Per backbone: ``contrast``, stage 1's own loss against all close-ups; ``agreement``, a
+        :class:`RegionAgreement` with the frozen encoder's close-ups; ``divergence``, KL of its
+        token correlations from the Refiner's (nats), stage 2's own loss; ``unmoved``, mean cosine
+        to the frozen encoder's token at the same place.
     """
     device = get_device()
     models = {}
     for name, config in backbones.items():
         models[name] = MODELS.build(config).to(device).eval()
-        if 'init_cfg' in config:
-            models[name].init_weights()
+        models[name].init_weights()  # loads the file of init_cfg
     batch = load_batch(pixels, dataset, device)
+    contrast = MODELS.build(dict(demo_stages.REFINE_LOSS, num_negatives_per_image=ALL))
     maps = {name: F.normalize(model.dense(batch.images), dim=1) for name, model in models.items()}
     closeups = F.normalize(models['frozen'].dense(batch.crops), dim=1)
     index = torch.arange(len(closeups), device=device, dtype=torch.float32)[:, None]
-    targets = pool_tokens(closeups, torch.cat([index, batch.crop_boxes], dim=1), ROI_SIZE)
+    crop_boxes = torch.cat([index, batch.crop_boxes], dim=1)
+    targets = pool_tokens(closeups, crop_boxes, contrast.roi_size)
     regions = {name: pool_tokens(dense, batch.boxes, 8) for name, dense in maps.items()}
-    return {
-        name: dict(
-            agreement=region_agreement(
-                pool_tokens(dense, batch.boxes, ROI_SIZE), targets, batch.boxes[:, 0]
-            ),
+    rows = {}
+    for name, dense in maps.items():
+        tokens, owner = pool_tokens(dense, batch.boxes, contrast.roi_size), batch.boxes[:, 0]
+        rows[name] = dict(
+            contrast=contrast(tokens, targets, owner).item(),
+            agreement=region_agreement(tokens, targets, owner),
             divergence=scd_loss(regions[name], regions['Refiner'], divergence='kl').mean().item(),
             unmoved=mean_cosine(dense, maps['frozen']),
         )
-        for name, dense in maps.items()
-    }
+    return rows
 
 
 def mean_cosine(first: Tensor, second: Tensor) -> float:
@@ -238,29 +240,32 @@ def report(rows: dict[str, dict[str, Any]], num_images: int) -> str:
     """Lay the measures out as a table, one column per backbone."""
     agreement: dict[str, RegionAgreement] = {name: row['agreement'] for name, row in rows.items()}
     lines = {
-        'tokens of regions agree with their close-ups: cosine': {
-            name: f'{one.own:.3f}' for name, one in agreement.items()
+        'contrast of regions with close-ups (stage 1 lowers it)': {
+            name: f'{row["contrast"]:.3f}' for name, row in rows.items()
         },
-        '  ... minus the cosine to close-ups of other photos': {
-            name: f'{one.margin:.3f}' for name, one in agreement.items()
+        '  cosine of region tokens to their own close-up': {
+            name: f'{one.cosine:.3f}' for name, one in agreement.items()
         },
-        '  ... own close-up found among those of other photos': {
+        '  own close-up nearest among those of other photos': {
             name: f'{one.top1:.1%}' for name, one in agreement.items()
         },
-        'correlations of tokens differ from the Refiner: KL': {
+        "KL from the Refiner's correlations (stage 2 lowers it)": {
             name: f'{row["divergence"]:.4f}' for name, row in rows.items()
         },
         'cosine to the frozen token at the same place': {
             name: f'{row["unmoved"]:.3f}' for name, row in rows.items()
         },
     }
-    header = f'\n{f"on {num_images} held-out photos":54s}' + ''.join(f'{n:>10s}' for n in rows)
+    header = f'\n{f"on {num_images} held-out photos":56s}' + ''.join(f'{n:>10s}' for n in rows)
     body = [
-        f'{label:54s}' + ''.join(f'{values[name]:>10s}' for name in rows)
+        f'{label:56s}' + ''.join(f'{values[name]:>10s}' for name in rows)
         for label, values in lines.items()
     ]
-    chance = f'chance level of "found": {agreement["frozen"].chance:.2%}'
-    return '\n'.join([header, *body, chance]) + '\n'
+    legend = (
+        'frozen: before; Refiner: after stage 1; refined: the backbone of stage 2, blended with\n'
+        f'the frozen one. "Nearest" is {agreement["frozen"].chance:.1%} by chance.'
+    )
+    return '\n'.join([header, *body, legend]) + '\n'
 
 
 def closing(

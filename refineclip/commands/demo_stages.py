@@ -17,17 +17,15 @@ import refineclip.encoders  # noqa: F401  (these three register what the configs
 
 BATCH_SIZE = 4
 REFINER = dict(num_blocks=3)
-REGIONS = dict(type='RandomCropRegions', groups=[dict(num=4, area=(0.2, 0.5))])
-LEARNING_RATES = {'refiner': 3e-4, 'alignment': 1e-4}
+REFINE_LOSS = dict(type='RefineLoss', roi_size=4)
+REGIONS = dict(type='RandomCropRegions', groups=[dict(num=3, area=(0.2, 0.5))])
+LEARNING_RATE = 1e-4
 
 
 class ProgressHook(Hook):
     """Write a line with the losses about ten times per stage."""
 
     priority = 'LOWEST'
-
-    def __init__(self, title: str) -> None:
-        self.title = title
 
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
@@ -36,8 +34,8 @@ class ProgressHook(Hook):
         done = runner.iter + 1
         if done % max(1, runner.max_iters // 10) and done != runner.max_iters:
             return
-        parts = ', '.join(f'{name} {value.item():.3f}' for name, value in outputs.items())
-        sys.stdout.write(f'  {self.title}  iteration {done}/{runner.max_iters}  {parts}\n')
+        parts = [f'{name} {value.item():.3f}' for name, value in outputs.items() if name != 'loss']
+        sys.stdout.write(f'  iteration {done}/{runner.max_iters}  {", ".join(parts)}\n')
         sys.stdout.flush()
 
 
@@ -69,7 +67,7 @@ def refiner_stage(encoder: Mapping[str, Any], pixels: dict[str, Any]) -> dict[st
     return dict(
         type='RefinerTraining',
         encoder=dict(encoder, refiner=REFINER),
-        loss=dict(type='RefineLoss', roi_size=4),
+        loss=REFINE_LOSS,
         data_preprocessor=pixels,
     )
 
@@ -127,7 +125,7 @@ def train(
         ),
         train_cfg=dict(by_epoch=False, max_iters=iters),
         optim_wrapper=dict(
-            optimizer=dict(type='AdamW', lr=LEARNING_RATES[stage], weight_decay=0.05),
+            optimizer=dict(type='AdamW', lr=LEARNING_RATE, weight_decay=0.05),
             clip_grad=dict(max_norm=1.0),
         ),
         param_scheduler=[
@@ -146,6 +144,6 @@ def train(
     runner = Runner.from_cfg(Config(cfg))
     # mmengine warns of its own calls to its own old functions.
     runner.logger.addFilter(lambda record: 'deprecated' not in record.getMessage())
-    runner.register_hook(ProgressHook(f'stage {"1" if stage == "refiner" else "2"}'))
+    runner.register_hook(ProgressHook())
     runner.train()
     return work_dir / f'iter_{iters}.pth'

@@ -69,9 +69,7 @@ class RegionImageFolder(Dataset[dict[str, Any]]):
         if limit is not None and limit < 1:
             raise ValueError(f'limit: expected an integer >= 1 or None, got {limit}.')
         self.names = names[:limit]
-        self.region_sampler = (
-            TASK_UTILS.build(region_sampler) if isinstance(region_sampler, dict) else region_sampler
-        )
+        self.region_sampler = build_region_sampler(region_sampler)
         check_images = getattr(self.region_sampler, 'check_images', None)
         if check_images is not None:
             check_images(self.names)
@@ -123,6 +121,23 @@ class RegionImageFolder(Dataset[dict[str, Any]]):
             'epoch': epoch,
         }
         return item if labels is None else {**item, 'labels': torch.from_numpy(labels)}
+
+
+def build_region_sampler(sampler: dict[str, Any] | Any) -> Any:
+    """Build a region sampler from its config, or return one that is built.
+
+    Raises:
+        ValueError: No sampler of that name is registered; the message lists those that are.
+    """
+    if not isinstance(sampler, dict):
+        return sampler
+    if TASK_UTILS.get(sampler['type']) is None:
+        known = sorted(name for name in TASK_UTILS.module_dict if name.endswith('Regions'))
+        raise ValueError(
+            f'region_sampler: expected one of {known}, got {sampler["type"]!r}; is '
+            "'refineclip.distill' among the custom_imports of the config?"
+        )
+    return TASK_UTILS.build(sampler)
 
 
 def list_images(folder: Path) -> list[str]:

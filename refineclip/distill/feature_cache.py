@@ -98,4 +98,4 @@ class FeatureCache:
             }
             temporary = paths[image].with_suffix(f'.{os.getpid()}.tmp')
             save_file(tensors, temporary)
-            os.replace(temporary, paths[image])
+            temporary.replace(paths[image])

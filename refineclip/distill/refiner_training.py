@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import torch
 from mmengine.registry import MODELS
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812
-import torch
+from torch.nn import functional as F
 
 from .distillation_model import DistillationModel, mean_over_processes, select_regions
 from .feature_cache import FeatureCache, weights_hash

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from mmengine.registry import MODELS
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 
 from refineclip.encoders.text_head import TextHead
 
@@ -117,7 +117,7 @@ class RegionAlignment(DistillationModel):
         student_map = self.student.dense(batch.images)
         losses: dict[str, Tensor] = {}
         if self.rla is not None:
-            losses.update(self._rla_loss(student_map, targets, batch))
+            losses |= self._rla_loss(self.rla, student_map, targets, batch)
         if self.scd is not None:
             chosen = select_regions(batch, self.scd_area_range, self.scd_max_regions)
             boxes, size = batch.boxes[chosen], self.scd.roi_size
@@ -129,24 +129,24 @@ class RegionAlignment(DistillationModel):
         return losses
 
     def _rla_loss(
-        self, student_map: Tensor, targets: dict[str, Tensor], batch: RegionBatch
+        self, rla: nn.Module, student_map: Tensor, targets: dict[str, Tensor], batch: RegionBatch
     ) -> dict[str, Tensor]:
         factor = mean_over_processes(len(batch.boxes), batch.boxes.device)
         if self.text_head is None:
             student_map = F.normalize(student_map, dim=1)
         regions = pool_regions(student_map, batch.boxes, 1).flatten(1)
         if not self.needs_crops:
-            return {'loss_rla': self.rla(regions, batch.labels, avg_factor=factor)}
+            return {'loss_rla': rla(regions, batch.labels, avg_factor=factor)}
         crops = targets['crops'].to(regions.dtype)
         if self.text_head is not None:
             regions, crops = self.text_head.standardize(regions), self.text_head.standardize(crops)
         cosine = F.cosine_similarity(regions.detach(), crops, dim=-1).mean()
-        loss = self.rla(regions, crops, avg_factor=factor)
+        loss = rla(regions, crops, avg_factor=factor)
         return {'loss_rla': loss, 'region_crop_cosine': cosine}
 
     def teacher_features(self, batch: RegionBatch) -> dict[str, Tensor]:
         """``map`` (B, D, h, w) for SCD and ``crops`` (R, D) for RLA, cached where asked."""
-        features = {}
+        features: dict[str, Tensor] = {}
         if self.scd is not None:
             features |= self._fetch('map', self.scd_teacher or self.teacher, batch)
         if self.needs_crops:

@@ -31,7 +31,7 @@ class Refiner(nn.Module):
         ValueError: If ``num_blocks`` or ``input`` is out of range.
     """
 
-    def __init__(self, visual: DenseViT, num_blocks: int = 3, input: str = 'block') -> None:  # noqa: A002
+    def __init__(self, visual: DenseViT, num_blocks: int = 3, input: str = 'block') -> None:
         super().__init__()
         if not 1 <= num_blocks <= visual.num_blocks:
             raise ValueError(

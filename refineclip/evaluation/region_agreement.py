@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 
 
 @dataclass
@@ -14,17 +14,14 @@ class RegionAgreement:
     """How the tokens of regions in the whole image fit the tokens of the regions' close-ups.
 
     Attributes:
-        own: Mean cosine to the close-up token of the same cell. Not comparable alone: a collapsed
-            map reaches 1.
-        margin: ``own`` minus the mean cosine to close-up tokens of other images; 0 for a collapsed
-            map.
+        cosine: Mean cosine to the close-up token of the same cell. A collapsed map reaches 1, so
+            read it beside ``top1``, for which collapse is 0.
         top1: Share of tokens whose own close-up token is more similar than every close-up token
             of other images, in [0, 1]; ties do not count.
         chance: What ``top1`` would be for random tokens.
     """
 
-    own: float
-    margin: float
+    cosine: float
     top1: float
     chance: float
 
@@ -40,24 +37,21 @@ def region_agreement(tokens: Tensor, targets: Tensor, image_index: Tensor) -> Re
     Raises:
         ValueError: If the regions are of fewer than two images, so that there are no others.
     """
-    if len(image_index.unique()) < 2:
+    images = image_index.unique()
+    if len(images) < 2:
         raise ValueError(
-            f'expected regions of two or more images, got {len(image_index.unique())}; measure '
-            'more images'
+            f'expected regions of two or more images, got {len(images)}; measure more images'
         )
     tokens, targets = F.normalize(tokens.float(), dim=-1), F.normalize(targets.float(), dim=-1)
     own = (tokens * targets).sum(dim=-1)
-    other_means, hits, chances = [], [], []
-    for image in image_index.unique():
+    hits, chances = [], []
+    for image in images:
         mine = image_index == image
-        cosines = tokens[mine].flatten(0, 1) @ targets[~mine].flatten(0, 1).T
-        other_means.append(cosines.mean(dim=1))
-        hits.append(own[mine].flatten() > cosines.amax(dim=1))
-        chances.append(torch.full((len(cosines),), 1 / (1 + cosines.shape[1])))
-    mean_own = own.mean().item()
+        others = tokens[mine].flatten(0, 1) @ targets[~mine].flatten(0, 1).T
+        hits.append(own[mine].flatten() > others.amax(dim=1))
+        chances.append(torch.full((len(others),), 1 / (1 + others.shape[1])))
     return RegionAgreement(
-        own=mean_own,
-        margin=mean_own - torch.cat(other_means).mean().item(),
+        cosine=own.mean().item(),
         top1=torch.cat(hits).float().mean().item(),
         chance=torch.cat(chances).mean().item(),
     )

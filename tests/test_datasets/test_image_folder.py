@@ -106,7 +106,7 @@ def test_errors_before_training_name_what_is_there(folder: Path, tmp_path: Path)
         RegionImageFolder(str(folder), GRID, ann_file=str(tmp_path / 'gone.json'))
     with pytest.raises(ValueError, match='limit'):
         RegionImageFolder(str(folder), GRID, limit=0)
-    with pytest.raises(KeyError, match='NoSuchRegions'):
+    with pytest.raises(ValueError, match='NoSuchRegions'):
         RegionImageFolder(str(folder), {'type': 'NoSuchRegions'})
 
 

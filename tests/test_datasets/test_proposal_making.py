@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from torchvision.ops import box_iou
 
-import torch
 from refineclip.datasets.proposal_making import BoxFilter, superpixel_proposals
 
 RECTANGLES = [(20, 20, 90, 70), (120, 30, 220, 110), (60, 120, 180, 180)]

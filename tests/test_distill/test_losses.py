@@ -6,17 +6,17 @@ import math
 
 import pytest
 import torch
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 
 from refineclip.distill.losses import (
     CLIPSelfLoss,
     RefineLoss,
     RegionTextLoss,
     SCDLoss,
+    refine_loss,
     scd_loss,
     spatial_correlation,
 )
-from refineclip.distill.losses import refine_loss
 from refineclip.distill.losses.refine_loss import sample_bank
 from refineclip.distill.losses.scd_loss import minmax_rows
 
@@ -121,7 +121,9 @@ class TestSCDLoss:
     def test_regions_do_not_leak_into_each_other(self):
         student, teacher = tokens(3, 5, 4).requires_grad_(), tokens(3, 5, 4, seed=1)
         together = scd_loss(student, teacher)
-        alone = torch.cat([scd_loss(s[None], t[None]) for s, t in zip(student, teacher)])
+        alone = torch.cat(
+            [scd_loss(s[None], t[None]) for s, t in zip(student, teacher, strict=True)]
+        )
         torch.testing.assert_close(together, alone)
         (gradient,) = torch.autograd.grad(together[0], student)
         assert gradient[0].abs().sum() > 0
@@ -259,7 +261,9 @@ class TestRefineLoss:
         step = torch.zeros_like(refined)
         step[1, 2, 3] = 1e-2
         with torch.no_grad():
-            slope = (module(refined + step, target, image) - module(refined - step, target, image)) / 2e-2
+            slope = (
+                module(refined + step, target, image) - module(refined - step, target, image)
+            ) / 2e-2
         assert gradient[1, 2, 3].item() == pytest.approx(slope.item(), abs=1e-3)
 
     @pytest.mark.parametrize(

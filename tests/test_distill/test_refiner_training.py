@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from mmengine.registry import MODELS
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 
 import refineclip.distill  # noqa: F401
 from refineclip.distill.distillation_model import NonFiniteLossError, draws_of_iteration
@@ -31,7 +31,9 @@ def test_only_the_refiner_learns():
     assert all(name.startswith('encoder.refiner.blocks.') for name in trainable)
     model(region_batch(model), mode='loss')['loss_refine'].backward()
     assert all(p.grad is None for p in model.encoder.visual.parameters())
-    assert any(p.grad.abs().sum() > 0 for p in model.encoder.refiner.parameters() if p.grad is not None)
+    assert any(
+        p.grad.abs().sum() > 0 for p in model.encoder.refiner.parameters() if p.grad is not None
+    )
 
 
 def test_refined_map_starts_as_the_plain_map():
@@ -65,7 +67,9 @@ def test_trunk_runs_once_and_crops_once(monkeypatch):
     model = build()
     batch, calls = region_batch(model), []
     original = model.encoder.visual.embed
-    monkeypatch.setattr(model.encoder.visual, 'embed', lambda x: calls.append(len(x)) or original(x))
+    monkeypatch.setattr(
+        model.encoder.visual, 'embed', lambda x: calls.append(len(x)) or original(x)
+    )
     model(batch, mode='loss')
     assert calls == [3, 6]
 
@@ -129,8 +133,7 @@ def test_non_finite_loss_names_parts_and_images():
 
 
 @pytest.mark.parametrize('input', ['block', 'output'])
-def test_refiner_inputs(input):  # noqa: A002
-    model = build(encoder=dict())
+def test_refiner_inputs(input):
     model = MODELS.build(dict(**STUDENT, refiner=dict(num_blocks=2, input=input)))
     images = torch.randn(1, 3, 32, 40)
     plain = MODELS.build(STUDENT)

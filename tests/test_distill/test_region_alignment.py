@@ -56,7 +56,9 @@ def test_a_step_moves_the_blocks_and_nothing_else(method):
     before = copy.deepcopy(model.state_dict())
     optimizer = OptimWrapper(torch.optim.SGD(model.parameters(), lr=1.0))
     model.train_step(raw_batch(), optimizer)
-    changed = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
+    changed = {
+        name for name, value in model.state_dict().items() if not torch.equal(value, before[name])
+    }
     assert changed
     assert all(name.startswith('student.visual.model.transformer.resblocks.') for name in changed)
     assert not any(p.requires_grad for p in model.teacher.parameters())
@@ -84,6 +86,7 @@ def test_rla_compares_rois_with_crop_embeddings():
     one = model.rla(region[None], target[2:3])
     torch.testing.assert_close(one, single)
     alone = model._rla_loss(
+        model.rla,
         model.student.dense(batch.images),
         {'crops': target},
         batch,
@@ -95,7 +98,9 @@ def test_teacher_runs_once_per_image(monkeypatch):
     model = build('r-sc-rla')
     batch, calls = region_batch(model), []
     original = model.teacher.visual.embed
-    monkeypatch.setattr(model.teacher.visual, 'embed', lambda x: calls.append(len(x)) or original(x))
+    monkeypatch.setattr(
+        model.teacher.visual, 'embed', lambda x: calls.append(len(x)) or original(x)
+    )
     model(batch, mode='loss')
     assert sorted(calls) == [3, 6]
 
@@ -128,7 +133,9 @@ def test_methods_share_the_cache_of_crops(tmp_path, monkeypatch):
     second.student.load_state_dict(first.student.state_dict())
     second.teacher.visual.load_state_dict(first.teacher.visual.state_dict())
     calls, original = [], second.teacher.visual.embed
-    monkeypatch.setattr(second.teacher.visual, 'embed', lambda x: calls.append(len(x)) or original(x))
+    monkeypatch.setattr(
+        second.teacher.visual, 'embed', lambda x: calls.append(len(x)) or original(x)
+    )
     second.teacher_features(region_batch(second))
     assert calls == [3]
 
@@ -142,9 +149,7 @@ def test_another_encoder_as_scd_teacher():
 
 
 def test_text_head_standardises_both_sides(tmp_path):
-    head = TextHead(
-        torch.randn(12), torch.rand(12) + 0.5, torch.randn(4, 12), torch.zeros(4)
-    )
+    head = TextHead(torch.randn(12), torch.rand(12) + 0.5, torch.randn(4, 12), torch.zeros(4))
     head.save(tmp_path / 'head.safetensors')
     model = build('rla', text_head=str(tmp_path / 'head.safetensors'))
     batch = region_batch(model)

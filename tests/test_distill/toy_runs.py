@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -141,7 +142,8 @@ def train_interrupted(config: Config, at: int) -> None:
 
 def train(config: Config) -> dict[str, torch.Tensor]:
     """Train and return the final state of the unwrapped model."""
-    config.setdefault('experiment_name', str(config.work_dir).replace('/', '_') + str(np.random.rand()))
+    # Loggers and message hubs are global, found by this name.
+    config.experiment_name = uuid.uuid4().hex
     runner = Runner.from_cfg(config)
     runner.train()
     model = getattr(runner.model, 'module', runner.model)

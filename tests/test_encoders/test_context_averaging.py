@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import nn
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 
 from refineclip.encoders.build import build_clip
 from refineclip.encoders.context_averaging import context_averaged_map
@@ -105,4 +105,6 @@ def test_contexts_that_do_not_fit(visual, contexts):
 
 def test_unknown_mode(visual):
     with pytest.raises(ValueError, match='nonsense'):
-        context_averaged_map(visual, torch.zeros(1, 3, 32, 32), torch.zeros(1, 3, 32, 32), 'nonsense')
+        context_averaged_map(
+            visual, torch.zeros(1, 3, 32, 32), torch.zeros(1, 3, 32, 32), 'nonsense'
+        )

@@ -60,7 +60,9 @@ def test_odd_sides_and_patch_14_never_vanish():
 def test_projection_is_a_matrix_per_cell():
     pyramid = MapPyramid(in_channels=2, patch_size=16, channels=(3, 1))
     with torch.no_grad():
-        pyramid.projections[0].weight.copy_(torch.tensor([[1.0, 0], [0, 1], [1, 1]])[..., None, None])
+        pyramid.projections[0].weight.copy_(
+            torch.tensor([[1.0, 0], [0, 1], [1, 1]])[..., None, None]
+        )
         pyramid.projections[0].bias.copy_(torch.tensor([0.0, 0.0, 10.0]))
     cell = torch.tensor([2.0, 3.0]).view(1, 2, 1, 1)
     first, second = pyramid([cell, cell])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import os
 
 import numpy as np
@@ -10,13 +9,13 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.hooks import Hook
-from mmengine.registry import DATASETS, HOOKS
+from mmengine.registry import DATASETS
 from mmengine.runner import Runner
 
 pytest.importorskip('mmseg.models')
 pytest.importorskip('mmdet.models')
 
-from . import toy_hosts  # noqa: E402
+from . import toy_hosts
 
 pytestmark = pytest.mark.mm
 BLOCK = 'backbone.visual.model.transformer.resblocks.1.mlp.c_fc.weight'
@@ -186,9 +185,7 @@ def test_two_processes_stay_equal(tmp_path):
     )
     config.dump(tmp_path / 'config.py')
     torch.multiprocessing.spawn(_run_rank, args=(str(tmp_path / 'config.py'), port), nprocs=2)
-    (first, logs), (second, _) = (
-        torch.load(tmp_path / f'rank_{rank}.pth') for rank in range(2)
-    )
+    (first, logs), (second, _) = (torch.load(tmp_path / f'rank_{rank}.pth') for rank in range(2))
     trained = [name for name in first if 'backbone.visual' in name]
     assert all(torch.equal(first[name], second[name]) for name in trained)
     assert logs[-1]['loss_scd'] > 0

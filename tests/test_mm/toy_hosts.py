@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from mmengine.config import Config
@@ -55,7 +55,7 @@ def segmentor(**backbone: Any) -> Config:
 class DetectionToys(torch.utils.data.Dataset):
     """Noise images with one box and mask each."""
 
-    metainfo = dict(classes=('thing',))
+    metainfo: ClassVar = dict(classes=('thing',))
 
     def __len__(self) -> int:
         return 8
@@ -78,7 +78,7 @@ class DetectionToys(torch.utils.data.Dataset):
 class SegmentationToys(torch.utils.data.Dataset):
     """Noise images with two halves."""
 
-    metainfo = dict(classes=('left', 'right'))
+    metainfo: ClassVar = dict(classes=('left', 'right'))
 
     def __len__(self) -> int:
         return 8

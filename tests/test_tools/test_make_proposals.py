@@ -156,7 +156,7 @@ def test_a_stopped_run_goes_on(tool, photos, tmp_path, stub_mmdet, monkeypatch):
 
 def test_a_stopped_run_of_other_settings_is_refused(tool, photos, tmp_path, stub_mmdet):
     (tmp_path / 'boxes.json.partial').write_text('{"filter": "another"}\n')
-    with pytest.raises(SystemExit, match='expected .* to be of the same settings'):
+    with pytest.raises(SystemExit, match=r'expected .* to be of the same settings'):
         tool.main(arguments(photos, tmp_path, *detector(tmp_path)))
 
 
@@ -187,7 +187,7 @@ def test_early_errors(tool, photos, tmp_path, capsys):
     empty = tmp_path / 'bad'
     empty.mkdir()
     (empty / 'a.jpg').touch()
-    with pytest.raises(SystemExit, match='expected usable images .* got 1 bad ones'):
+    with pytest.raises(SystemExit, match=r'expected usable images .* got 1 bad ones'):
         tool.main(arguments(empty, tmp_path))
 
 

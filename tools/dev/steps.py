@@ -93,7 +93,7 @@ class Chain:
         started = time.monotonic()
         try:
             result = step()
-        except (StepError, OSError) as error:
+        except (StepError, OSError, subprocess.CalledProcessError) as error:
             say(f'FAILED: {name}: {error}')
             self.failed.append(name)
             return None

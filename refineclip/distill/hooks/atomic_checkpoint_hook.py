@@ -26,7 +26,7 @@ class AtomicLocalBackend(LocalBackend):
                 file.write(obj)
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(temporary, path)
+            temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
 

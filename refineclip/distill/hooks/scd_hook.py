@@ -9,11 +9,13 @@ import numpy as np
 import torch
 from mmengine.hooks import Hook
 from mmengine.logging import MessageHub
-from mmengine.model import is_model_wrapper
-from mmengine.registry import HOOKS, MODELS, TASK_UTILS
+from mmengine.model import BaseModule, is_model_wrapper
+from mmengine.registry import HOOKS, MODELS
 from mmengine.runner import Runner
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
+
+from refineclip.datasets.image_folder import build_region_sampler
 
 from ..distillation_model import mean_over_processes
 from ..roi_ops import pool_tokens
@@ -53,23 +55,23 @@ class SCDHook(Hook):
     ) -> None:
         self.backbone = backbone
         self.scd = MODELS.build(scd or dict(type='SCDLoss'))
-        self.region_sampler = TASK_UTILS.build(region_sampler or dict(type='GridRegions'))
+        self.region_sampler = build_region_sampler(region_sampler or dict(type='GridRegions'))
         self.teacher_cfg = teacher
         self.level = level
         self.seed = seed
-        self.teacher: nn.Module | None = None
+        self.teacher: BaseModule | None = None
         self._seen: tuple[Tensor, Tensor] | None = None
 
     def before_run(self, runner: Runner) -> None:
         """Build the teacher before a checkpoint is loaded: it is the backbone's starting point."""
         student = self._find_backbone(runner)
         if self.teacher_cfg is None:
-            self.teacher = copy.deepcopy(student)
+            teacher = copy.deepcopy(student)
+            teacher.frozen = True
         else:
-            self.teacher = MODELS.build({**self.teacher_cfg, 'frozen': True})
-        self.teacher.init_weights()
-        self.teacher.frozen = True
-        self.teacher.requires_grad_(False).eval().to(next(student.parameters()).device)
+            teacher = MODELS.build({**self.teacher_cfg, 'frozen': True})
+        teacher.init_weights()
+        self.teacher = teacher.requires_grad_(False).eval().to(next(student.parameters()).device)
 
     def before_train(self, runner: Runner) -> None:
         """Attach to the backbone and to the model."""
@@ -84,7 +86,7 @@ class SCDHook(Hook):
         for handle in self._handles:
             handle.remove()
 
-    def _find_backbone(self, runner: Runner) -> nn.Module:
+    def _find_backbone(self, runner: Runner) -> BaseModule:
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         try:
             backbone = model.get_submodule(self.backbone)
@@ -96,8 +98,8 @@ class SCDHook(Hook):
         if getattr(backbone, 'frozen', True):
             raise TypeError(
                 'SCDHook: expected a RefinerCLIP backbone with frozen=False, got '
-                f'{type(backbone).__name__} with frozen={getattr(backbone, "frozen", None)}; a frozen '
-                'backbone has nothing to keep'
+                f'{type(backbone).__name__} with frozen={getattr(backbone, "frozen", None)}; a '
+                'frozen backbone has nothing to keep'
             )
         return backbone
 

@@ -8,7 +8,7 @@ import torch
 from mmengine.logging import print_log
 from mmengine.registry import MODELS
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 
 KINDS = ('infonce', 'cosine')
 NEGATIVES = ('other-images', 'same-crop')

@@ -5,14 +5,14 @@ from __future__ import annotations
 import torch
 from mmengine.registry import MODELS
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 
 from refineclip.encoders.text import load_text_embeddings
 
 
 @MODELS.register_module()
 class CLIPSelfLoss(nn.Module):
-    """``1 - cos(student RoI embedding, frozen teacher's embedding of the crop)``, mean over regions.
+    """``1 - cos(student RoI embedding, frozen teacher's crop embedding)``, mean over regions.
 
     Paper: CLIPSelf, arXiv 2310.01403; used as the RLA of R-SC-CLIPSelf.
 
@@ -63,6 +63,7 @@ class RegionTextLoss(nn.Module):
     """
 
     needs_crops = False
+    text: Tensor
 
     def __init__(
         self,

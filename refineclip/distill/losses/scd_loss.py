@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Any
+
 import torch
 from mmengine.registry import MODELS
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 NORMALIZATIONS = ('none', 'minmax')
@@ -57,6 +60,11 @@ def scd_loss(
     Args:
         student: (R, L, D).
         teacher: (R, L, D'), receives no gradient.
+        student_temperature: Divisor of the student's cosines.
+        teacher_temperature: Divisor of the teacher's cosines.
+        normalize: ``'none'`` or ``'minmax'``: rows scaled to [0, 1] first, on both sides.
+        detach_keys: No gradient through the student's keys.
+        divergence: ``'ce'``, ``'kl'`` or ``'mse'``.
 
     Returns:
         (R,) loss per region, mean over its L rows, float32.
@@ -123,7 +131,7 @@ class SCDLoss(nn.Module):
                 'temperatures: expected values > 0, '
                 f'got {student_temperature} and {teacher_temperature}'
             )
-        self.options = dict(
+        self.options: dict[str, Any] = dict(
             student_temperature=student_temperature,
             teacher_temperature=teacher_temperature,
             normalize=normalize,
@@ -166,11 +174,10 @@ class SCDLoss(nn.Module):
 
     def _streamed_sum(self, student: Tensor, teacher: Tensor, chunk: int) -> Tensor:
         total = student.new_zeros((), dtype=torch.float32)
+        compute = partial(scd_loss, **self.options)
         for student_chunk, teacher_chunk in zip(
             student.split(chunk), teacher.split(chunk), strict=True
         ):
-            losses = checkpoint(
-                scd_loss, student_chunk, teacher_chunk, use_reentrant=False, **self.options
-            )
+            losses = checkpoint(compute, student_chunk, teacher_chunk, use_reentrant=False)
             total = total + losses.sum()
         return total
