@@ -10,6 +10,7 @@ A run that is stopped goes on where it was: results are kept in ``OUT.partial`` 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import multiprocessing
 import os
@@ -58,6 +59,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
             parser.error(f'expected config and checkpoint after --detector, got no file {path!r}')
     if args.max_per_image < 1:
         parser.error(f'expected --max-per-image 1 or more, got {args.max_per_image}')
+    missing = [name for name in ('skimage', 'sklearn') if importlib.util.find_spec(name) is None]
+    if missing and not args.detector:
+        parser.error(
+            f'expected scikit-image and scikit-learn for superpixels, got no {missing}; do '
+            f'{sys.executable} -m pip install scikit-image scikit-learn, or give --detector'
+        )
     return args
 
 

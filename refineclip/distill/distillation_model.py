@@ -70,10 +70,16 @@ class DistillationModel(BaseModel):
             return list(self.dense(inputs.images))
         if mode != 'loss':
             raise ValueError(f"mode: expected 'loss', 'predict' or 'tensor', got {mode!r}")
-        if len(inputs.images) == 0:
-            return {'loss_empty_batch': self.zero_loss()}
         with draws_of_iteration():
-            losses = self.loss(inputs)
+            chosen = self.select(inputs)
+            # Collective, so a process whose images were all unusable takes part as well.
+            counts = {
+                name: mean_over_processes(len(regions), inputs.boxes.device)
+                for name, regions in chosen.items()
+            }
+            if len(inputs) == 0:
+                return {'loss_empty_batch': self.zero_loss()}
+            losses = self.loss(inputs, chosen, counts)
         check_finite(losses, inputs.img_paths)
         return losses
 
@@ -82,8 +88,20 @@ class DistillationModel(BaseModel):
         return sum(p.sum() for p in self.parameters() if p.requires_grad) * 0.0
 
     @abstractmethod
-    def loss(self, batch: RegionBatch) -> dict[str, Tensor]:
-        """Losses by name of a batch with at least one image."""
+    def select(self, batch: RegionBatch) -> dict[str, Tensor]:
+        """Indices (R',) of the regions that each term looks at, by the term's name."""
+
+    @abstractmethod
+    def loss(
+        self, batch: RegionBatch, chosen: dict[str, Tensor], counts: dict[str, Tensor]
+    ) -> dict[str, Tensor]:
+        """Losses by name of a batch with at least one image.
+
+        Args:
+            batch: The batch.
+            chosen: What :meth:`select` returned.
+            counts: Mean number of chosen regions over processes, by term: the divisor of its sum.
+        """
 
     @abstractmethod
     def dense(self, images: Tensor) -> Tensor:
@@ -106,7 +124,7 @@ def select_regions(
     x1, y1, x2, y2 = batch.regions.unbind(dim=1)
     area = (x2 - x1) * (y2 - y1)
     keep = (area >= area_range[0] - 1e-6) & (area <= area_range[1] + 1e-6)
-    if max_per_image is None:
+    if max_per_image is None or not keep.any():
         return keep.nonzero().flatten()
     owner = batch.boxes[:, 0]
     picks = []

@@ -7,7 +7,7 @@ from mmengine.registry import MODELS
 from torch import Tensor
 from torch.nn import functional as F
 
-from .distillation_model import DistillationModel, mean_over_processes, select_regions
+from .distillation_model import DistillationModel, select_regions
 from .feature_cache import FeatureCache, weights_hash
 from .region_batch import RegionBatch
 from .roi_ops import full_boxes, pool_tokens
@@ -75,24 +75,30 @@ class RefinerTraining(DistillationModel):
         """The refined map (B, D, h, w)."""
         return self.encoder.dense(images)
 
-    def loss(self, batch: RegionBatch) -> dict[str, Tensor]:
+    def select(self, batch: RegionBatch) -> dict[str, Tensor]:
+        """The regions of this step."""
+        return {'refine': select_regions(batch, self.area_range, self.max_regions_per_image)}
+
+    def loss(
+        self, batch: RegionBatch, chosen: dict[str, Tensor], counts: dict[str, Tensor]
+    ) -> dict[str, Tensor]:
         """Loss of the Refiner, and the mean cosine of its tokens to the targets."""
         frozen = self.frozen_features(batch)
-        size = self.refine_loss.roi_size
-        chosen = select_regions(batch, self.area_range, self.max_regions_per_image)
+        size, rows = self.refine_loss.roi_size, chosen['refine']
         grid = self._grid(batch)
         refined = self.encoder.embedding_map(
             self.encoder.refined_tokens(frozen['trunk'], grid), grid
         )
-        boxes = batch.boxes[chosen]
+        boxes = batch.boxes[rows]
         tokens = pool_tokens(F.normalize(refined, dim=1), boxes, size)
-        target = frozen['target'][chosen].to(tokens.dtype)
-        factor = mean_over_processes(len(chosen), boxes.device)
+        target = frozen['target'][rows].to(tokens.dtype)
         cosine = F.cosine_similarity(tokens.detach(), target, dim=-1).mean()
-        if len(chosen):
+        if len(rows):
             self._check_initial_cosine(cosine)
         return {
-            'loss_refine': self.refine_loss(tokens, target, boxes[:, 0], avg_factor=factor),
+            'loss_refine': self.refine_loss(
+                tokens, target, boxes[:, 0], avg_factor=counts['refine']
+            ),
             'region_crop_cosine': cosine,
         }
 

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from refineclip.encoders.text_head import TextHead
 
-from .distillation_model import DistillationModel, mean_over_processes, select_regions
+from .distillation_model import DistillationModel, select_regions
 from .feature_cache import FeatureCache, weights_hash
 from .region_batch import RegionBatch
 from .roi_ops import pool_regions, pool_tokens
@@ -111,38 +111,51 @@ class RegionAlignment(DistillationModel):
         """The student's map (B, D, h, w)."""
         return self.student.dense(images)
 
-    def loss(self, batch: RegionBatch) -> dict[str, Tensor]:
+    def select(self, batch: RegionBatch) -> dict[str, Tensor]:
+        """All regions for alignment, those of ``scd_area_range`` for SCD."""
+        chosen = {}
+        if self.rla is not None:
+            chosen['rla'] = torch.arange(batch.num_regions, device=batch.boxes.device)
+        if self.scd is not None:
+            chosen['scd'] = select_regions(batch, self.scd_area_range, self.scd_max_regions)
+        return chosen
+
+    def loss(
+        self, batch: RegionBatch, chosen: dict[str, Tensor], counts: dict[str, Tensor]
+    ) -> dict[str, Tensor]:
         """The configured losses and the cosine of student regions to the teacher's crops."""
         targets = self.teacher_features(batch)
         student_map = self.student.dense(batch.images)
         losses: dict[str, Tensor] = {}
         if self.rla is not None:
-            losses |= self._rla_loss(self.rla, student_map, targets, batch)
+            losses |= self._rla_loss(self.rla, student_map, targets, batch, counts['rla'])
         if self.scd is not None:
-            chosen = select_regions(batch, self.scd_area_range, self.scd_max_regions)
-            boxes, size = batch.boxes[chosen], self.scd.roi_size
+            boxes, size = batch.boxes[chosen['scd']], self.scd.roi_size
             losses['loss_scd'] = self.scd(
                 pool_tokens(F.normalize(student_map, dim=1), boxes, size),
                 pool_tokens(F.normalize(targets['map'], dim=1), boxes, size),
-                avg_factor=mean_over_processes(len(chosen), boxes.device),
+                avg_factor=counts['scd'],
             )
         return losses
 
     def _rla_loss(
-        self, rla: nn.Module, student_map: Tensor, targets: dict[str, Tensor], batch: RegionBatch
+        self,
+        rla: nn.Module,
+        student_map: Tensor,
+        targets: dict[str, Tensor],
+        batch: RegionBatch,
+        count: Tensor,
     ) -> dict[str, Tensor]:
-        factor = mean_over_processes(len(batch.boxes), batch.boxes.device)
         if self.text_head is None:
             student_map = F.normalize(student_map, dim=1)
         regions = pool_regions(student_map, batch.boxes, 1).flatten(1)
         if not self.needs_crops:
-            return {'loss_rla': rla(regions, batch.labels, avg_factor=factor)}
+            return {'loss_rla': rla(regions, batch.labels, avg_factor=count)}
         crops = targets['crops'].to(regions.dtype)
         if self.text_head is not None:
             regions, crops = self.text_head.standardize(regions), self.text_head.standardize(crops)
         cosine = F.cosine_similarity(regions.detach(), crops, dim=-1).mean()
-        loss = rla(regions, crops, avg_factor=factor)
-        return {'loss_rla': loss, 'region_crop_cosine': cosine}
+        return {'loss_rla': rla(regions, crops, avg_factor=count), 'region_crop_cosine': cosine}
 
     def teacher_features(self, batch: RegionBatch) -> dict[str, Tensor]:
         """``map`` (B, D, h, w) for SCD and ``crops`` (R, D) for RLA, cached where asked."""

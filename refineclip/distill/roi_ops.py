@@ -19,13 +19,12 @@ def pool_regions(maps: Tensor, boxes: Tensor, output_size: int) -> Tensor:
         output_size: Side s of the pooled square grid.
 
     Returns:
-        Pooled features of shape (R, C, s, s).
+        Pooled features of shape (R, C, s, s), float32.
     """
     height, width = maps.shape[-2:]
-    scale = boxes.new_tensor([1, width, height, width, height])
-    return roi_align(
-        maps, (boxes * scale).to(maps.dtype), output_size, sampling_ratio=-1, aligned=True
-    )
+    boxes = boxes.float() * boxes.new_tensor([1, width, height, width, height])
+    # In float32: half precision would move box edges by a good part of a token.
+    return roi_align(maps.float(), boxes, output_size, sampling_ratio=-1, aligned=True)
 
 
 def pool_tokens(maps: Tensor, boxes: Tensor, output_size: int) -> Tensor:

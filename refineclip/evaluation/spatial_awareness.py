@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 from sklearn.cluster import KMeans
 from sklearn.metrics import roc_auc_score
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from torch import Tensor
 
 from refineclip.evaluation.bootstrap import ImageScores
@@ -89,6 +90,13 @@ def _matched_iou(confusion: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDA
     return cluster_of, values
 
 
+def _clusters(points: NDArray[np.float32], means: KMeans) -> NDArray[np.int64]:
+    """Return the cluster of each point (M, D)."""
+    # Problems this small gain nothing from threads, and wait long for each other on a busy machine.
+    with threadpool_limits(1):
+        return means.fit_predict(points).astype(np.int64)
+
+
 def per_image_kmeans_miou(
     features: Sequence[Tensor], segments: Labels, seeds: Sequence[int] = (0, 1), restarts: int = 2
 ) -> ImageScores:
@@ -118,8 +126,8 @@ def per_image_kmeans_miou(
         points = tokens.float().cpu()[torch.from_numpy(keep)].numpy()
         scores = []
         for seed in seeds:
-            found = KMeans(k, n_init=restarts, random_state=seed).fit_predict(points)
-            scores.append(_matched_iou(_confusion(found.astype(np.int64), truth, (k, k)))[1].mean())
+            found = _clusters(points, KMeans(k, n_init=restarts, random_state=seed))
+            scores.append(_matched_iou(_confusion(found, truth, (k, k)))[1].mean())
         values.append(float(np.mean(scores)))
     return ImageScores.from_values(values)
 
@@ -152,8 +160,8 @@ def dataset_kmeans_miou(
     points = _stack(features, keep).numpy()
     hits, unions = [], []
     for seed in range(num_inits):
-        found = KMeans(num_clusters, n_init=1, max_iter=max_iterations, random_state=seed)
-        clusters = found.fit_predict(points).astype(np.int64)
+        means = KMeans(num_clusters, n_init=1, max_iter=max_iterations, random_state=seed)
+        clusters = _clusters(points, means)
         shape = (num_clusters, num_clusters)
         cluster_of, _ = _matched_iou(_confusion(clusters, truth, shape))
         class_of = np.argsort(cluster_of)[clusters]

@@ -90,6 +90,7 @@ def test_rla_compares_rois_with_crop_embeddings():
         model.student.dense(batch.images),
         {'crops': target},
         batch,
+        torch.tensor(6.0),
     )['loss_rla']
     torch.testing.assert_close(alone, loss)
 

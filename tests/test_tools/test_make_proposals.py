@@ -179,6 +179,8 @@ def test_nothing_is_overwritten_unasked(tool, photos, tmp_path, stub_mmdet, caps
 
 
 def test_early_errors(tool, photos, tmp_path, capsys):
+    pytest.importorskip('skimage')
+    pytest.importorskip('sklearn')
     with pytest.raises(SystemExit):
         tool.main(arguments(photos, tmp_path, '--detector', 'no.py', 'no.pth'))
     assert "got no file 'no.py'" in capsys.readouterr().err
@@ -189,6 +191,13 @@ def test_early_errors(tool, photos, tmp_path, capsys):
     (empty / 'a.jpg').touch()
     with pytest.raises(SystemExit, match=r'expected usable images .* got 1 bad ones'):
         tool.main(arguments(empty, tmp_path))
+
+
+def test_superpixels_without_their_libraries(tool, photos, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(importlib.util, 'find_spec', lambda name: None)
+    with pytest.raises(SystemExit):
+        tool.main(arguments(photos, tmp_path))
+    assert 'pip install scikit-image scikit-learn' in capsys.readouterr().err
 
 
 def test_detector_without_mmdet(tool, photos, tmp_path, monkeypatch):

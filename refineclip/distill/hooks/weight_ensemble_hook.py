@@ -33,6 +33,11 @@ def blend_state(student: nn.Module, original: nn.Module, alpha: float) -> dict[s
     return blended
 
 
+def refined_path(checkpoint: str | Path) -> Path:
+    """Where the blended backbone of a checkpoint lies: beside it."""
+    return Path(checkpoint).with_name(f'refined_{Path(checkpoint).name}')
+
+
 @HOOKS.register_module()
 class WeightEnsembleHook(Hook):
     """Write ``refined_<checkpoint>`` beside each checkpoint of a :class:`RegionAlignment` run.
@@ -73,7 +78,10 @@ class WeightEnsembleHook(Hook):
                 logger='current',
                 level=logging.WARNING,
             )
-        self._last_written = runner.message_hub.get_info('last_ckpt')
+        resumed = runner.message_hub.get_info('last_ckpt')
+        if resumed is not None and Path(resumed).exists() and not refined_path(resumed).exists():
+            self._write(runner, resumed)  # the run was killed between the two files
+        self._last_written = resumed
 
     def after_train_epoch(self, runner: Runner) -> None:
         """Blend if the checkpoint hook has just saved."""
@@ -85,12 +93,15 @@ class WeightEnsembleHook(Hook):
         """Blend if the checkpoint hook has just saved."""
         self._follow(runner)
 
-    @master_only
     def _follow(self, runner: Runner) -> None:
         saved = runner.message_hub.get_info('last_ckpt')
         if saved is None or saved == self._last_written:
             return
         self._last_written = saved
+        self._write(runner, saved)
+
+    @master_only
+    def _write(self, runner: Runner, saved: str) -> None:
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         checkpoint = dict(
             meta=dict(
@@ -105,5 +116,4 @@ class WeightEnsembleHook(Hook):
         )
         with io.BytesIO() as buffer:
             torch.save(checkpoint, buffer)
-            target = Path(saved).with_name(f'refined_{Path(saved).name}')
-            AtomicLocalBackend().put(buffer.getvalue(), target)
+            AtomicLocalBackend().put(buffer.getvalue(), refined_path(saved))
