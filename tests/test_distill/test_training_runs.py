@@ -152,6 +152,17 @@ def test_keeping_one_checkpoint_is_refused():
         AtomicCheckpointHook(interval=1, max_keep_ckpts=1)
 
 
+def test_refined_file_lost_in_a_kill_is_written_on_resume(images, tmp_path):
+    """The process can die after the checkpoint and before the blended backbone."""
+    hooks = [dict(type='WeightEnsembleHook')]
+    train(run_config(images, tmp_path, epochs=1, custom_hooks=hooks))
+    refined = tmp_path / 'refined_epoch_1.pth'
+    whole = torch.load(refined, weights_only=True)['state_dict']
+    refined.unlink()
+    train(run_config(images, tmp_path, epochs=1, custom_hooks=hooks, resume=True))
+    assert_same_state(whole, torch.load(refined, weights_only=True)['state_dict'])
+
+
 def test_weight_ensemble_needs_student_and_teacher(images, tmp_path):
     hook = dict(type='WeightEnsembleHook')
     with pytest.raises(TypeError, match='student and teacher'):
@@ -189,13 +200,15 @@ def _train_rank(rank: int, config_file: str, port: int) -> None:
 def test_two_processes_equal_one_with_the_doubled_batch(images, tmp_path, unused_port):
     """The published code unwraps the model before the forward, so its ranks drift apart (T1)."""
     optimizer = dict(optimizer=dict(type='SGD', lr=0.5))
+    # One of the eight: a process that draws it has nothing to train on in that step.
+    (images / '03.png').write_bytes(b'')
     options = dict(iters=5, model=stage2_model('sc-rla'))
     options['model']['student'] = {**STUDENT, 'dense_mode': 'plain'}
-    single = run_config(images, tmp_path / 'single', batch_size=4, **options)
+    single = run_config(images, tmp_path / 'single', batch_size=2, **options)
     double = run_config(
         images,
         tmp_path / 'double',
-        batch_size=2,
+        batch_size=1,
         launcher='pytorch',
         model_wrapper_cfg=dict(
             type='MMDistributedDataParallel', device_ids=None, find_unused_parameters=True
@@ -213,10 +226,8 @@ def test_two_processes_equal_one_with_the_doubled_batch(images, tmp_path, unused
     assert_same_state(*ranks)
     alone = train(single)
     assert_same_state(ranks[0], alone, atol=1e-5)
-    start = MODELS.build(options['model']).state_dict()
     name = 'student.visual.model.transformer.resblocks.0.mlp.c_fc.weight'
     assert (alone[name] - alone[name.replace('student', 'teacher')]).abs().max() > 1e-4
-    assert start.keys() == alone.keys()
 
 
 @pytest.fixture
