@@ -119,6 +119,20 @@ class RefinerCLIP(BaseModule):
             return last
         return self.visual.num_blocks - self.refiner.num_blocks
 
+    def init_weights(self) -> None:
+        """Load ``init_cfg``'s checkpoint strictly; mmengine would skip what does not fit.
+
+        A local file may hold the backbone alone (``refined_*.pth``) or a whole model that owns it
+        (``student.*``, ``backbone.*``). Other forms of ``init_cfg`` are left to mmengine.
+        """
+        cfg = self.init_cfg
+        local = isinstance(cfg, dict) and cfg.keys() == {'type', 'checkpoint'}
+        if not (local and cfg['type'] == 'Pretrained') or '://' in cfg['checkpoint']:
+            super().init_weights()
+            return
+        load_submodule(self.visual, cfg['checkpoint'], 'visual.')
+        self._is_init = True
+
     def train(self, mode: bool = True) -> RefinerCLIP:
         """Set the mode; a frozen encoder stays in eval."""
         super().train(mode)

@@ -1,0 +1,149 @@
+"""The registered backbone: maps, taps, Refiner, weights from every file a user may hold."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from mmengine.registry import MODELS
+from torch.nn import functional as F
+
+from refineclip.encoders import RefinerCLIP
+
+TOWER = dict(
+    embed_dim=12,
+    vision_cfg=dict(image_size=32, layers=4, width=16, head_width=8, patch_size=8),
+    text_cfg=dict(context_length=8, vocab_size=49408, width=16, heads=2, layers=1),
+)
+
+
+@pytest.fixture
+def images():
+    return torch.randn(2, 3, 32, 48)
+
+
+def tokens_after(model, images, block):
+    tokens, grid = model.visual.embed(images)
+    return model.visual.to_map(model.visual.run(tokens, grid, 0, block + 1), grid)
+
+
+def test_one_embedding_map_by_default(images):
+    model = RefinerCLIP(TOWER)
+    (dense,) = model(images)
+    assert dense.shape == (2, 12, 4, 6)
+    torch.testing.assert_close(dense, model.visual.dense(images, 'value'))
+
+
+def test_taps_are_the_blocks_and_the_last_is_dense(images):
+    model = RefinerCLIP(TOWER, out_indices=(0, 2, 3))
+    first, third, last = model(images)
+    torch.testing.assert_close(first, tokens_after(model, images, 0))
+    torch.testing.assert_close(third, tokens_after(model, images, 2))
+    projected = model.visual.project(last.flatten(2).transpose(1, 2)).transpose(1, 2)
+    torch.testing.assert_close(projected.unflatten(2, (4, 6)), model.dense(images))
+
+
+@pytest.mark.parametrize('input', ['block', 'output'])
+def test_refined_tap_and_taps_beyond_the_fork(images, input):  # noqa: A002
+    """Taps above N - K are the encoder's own; only the last one is the Refiner's."""
+    model = RefinerCLIP(TOWER, refiner=dict(num_blocks=3, input=input), out_indices=(1, 2, 3))
+    with torch.no_grad():
+        for parameter in model.refiner.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    second, third, last = model(images)
+    torch.testing.assert_close(second, tokens_after(model, images, 1))
+    torch.testing.assert_close(third, tokens_after(model, images, 2))
+    plain = RefinerCLIP(TOWER, out_indices=(3,))
+    plain.visual.load_state_dict(model.visual.state_dict())
+    assert (last - plain(images)[0]).abs().max() > 1e-3
+
+
+def test_strides_and_channels(images):
+    model = RefinerCLIP(
+        TOWER, out_indices=(0, 1, 2, 3), out_strides=(4, 8, 16, 32), out_channels=(3, 4, 5, 6)
+    )
+    assert [tuple(one.shape[1:]) for one in model(images)] == [
+        (3, 8, 12),
+        (4, 4, 6),
+        (5, 2, 3),
+        (6, 1, 2),
+    ]
+
+
+def test_frozen_and_trainable(images):
+    frozen = RefinerCLIP(TOWER).train()
+    assert not frozen.visual.training
+    assert not frozen(images)[0].requires_grad
+    student = RefinerCLIP(TOWER, frozen=False, trainable_blocks=2).train()
+    trainable = {name for name, p in student.named_parameters() if p.requires_grad}
+    assert {name.split('resblocks.')[1][0] for name in trainable} == {'2', '3'}
+    student(images)[0].sum().backward()
+
+
+def test_checkpointing_changes_memory_not_numbers(images):
+    student = RefinerCLIP(TOWER, frozen=False)
+    student(images)[0].square().mean().backward()
+    expected = [p.grad.clone() for p in student.parameters() if p.grad is not None]
+    student.zero_grad()
+    student.visual.with_cp = True
+    student(images)[0].square().mean().backward()
+    for gradient, p in zip(
+        expected, (p for p in student.parameters() if p.grad is not None), strict=True
+    ):
+        torch.testing.assert_close(p.grad, gradient)
+
+
+@pytest.mark.parametrize('owner', ['', 'student.', 'backbone.'])
+def test_init_cfg_loads_the_backbone_out_of_whatever_owns_it(tmp_path, images, owner):
+    trained = RefinerCLIP(TOWER)
+    state = {f'{owner}{name}': value for name, value in trained.state_dict().items()}
+    if owner == 'student.':
+        other = RefinerCLIP(TOWER).state_dict()
+        state |= {f'teacher.{name}': value for name, value in other.items()}
+    torch.save(dict(state_dict=state, meta={}), tmp_path / 'file.pth')
+    model = MODELS.build(
+        dict(
+            type='RefinerCLIP',
+            model=TOWER,
+            init_cfg=dict(type='Pretrained', checkpoint=str(tmp_path / 'file.pth')),
+        )
+    )
+    model.init_weights()
+    torch.testing.assert_close(model.dense(images), trained.dense(images))
+
+
+def test_a_file_that_does_not_fit_is_an_error(tmp_path):
+    state = RefinerCLIP(TOWER).state_dict()
+    state.pop('visual.model.class_embedding')
+    torch.save(dict(state_dict=state), tmp_path / 'file.pth')
+    init_cfg = dict(type='Pretrained', checkpoint=str(tmp_path / 'file.pth'))
+    with pytest.raises(ValueError, match='class_embedding'):
+        RefinerCLIP(TOWER, init_cfg=init_cfg).init_weights()
+    with pytest.raises(FileNotFoundError, match='nowhere'):
+        RefinerCLIP(
+            TOWER, init_cfg=dict(type='Pretrained', checkpoint='nowhere.pth')
+        ).init_weights()
+
+
+@pytest.mark.parametrize(
+    ('kwargs', 'message'),
+    [
+        (dict(dense_mode='nearest'), 'value'),
+        (dict(out_indices=(2, 1)), 'out_indices'),
+        (dict(out_indices=(4,)), 'out_indices'),
+        (dict(refiner=dict(input='trunk')), 'input'),
+    ],
+)
+def test_bad_arguments(kwargs, message):
+    with pytest.raises(ValueError, match=message):
+        RefinerCLIP(TOWER, **kwargs)
+
+
+def test_image_embedding_is_the_library_s(images):
+    model = RefinerCLIP(TOWER)
+    square = images[..., :32]
+    torch.testing.assert_close(
+        F.normalize(model.image_embedding(square), dim=-1),
+        F.normalize(model.visual.model(square), dim=-1),
+        atol=1e-5,
+        rtol=1e-4,
+    )
