@@ -1,8 +1,8 @@
-"""Time and weigh training steps of a stage-2 config at its real size, on made-up images.
+"""Time and weigh training steps of a config at its real size, on made-up images.
 
     python benchmarks/real_size_step.py CONFIG --images 2 --steps 1
 
-Builds the model of the config with random weights (or ``--pretrained``), feeds it uint8 noise
+Builds the model of the config with random weights, feeds it uint8 noise
 images of COCO's usual 640 x 480 with regions of the config's own sampler through the config's own
 preprocessor, and steps the config's optimizer. Prints one JSON line: images per second, peak
 memory, and on a GPU the share of its bf16 peak that the model's matrix products use (MFU;
@@ -82,7 +82,7 @@ def main() -> None:
     torch.manual_seed(args.seed)
     config = Config.fromfile(args.config)
     model_config = without_weights(config.model.to_dict())
-    model_config['student']['with_cp'] = args.with_cp
+    model_config['student' if 'student' in model_config else 'encoder']['with_cp'] = args.with_cp
     model = MODELS.build(model_config).to(args.device).train()
     optimizer = build_optim_wrapper(model, dict(optimizer=config.optim_wrapper.optimizer))
     # Entered here rather than by AmpOptimWrapper, so that a CPU and a GPU take the same path.

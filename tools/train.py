@@ -107,8 +107,11 @@ def apply_training_options(cfg: Config, args: argparse.Namespace) -> None:
             )
         cfg.auto_scale_lr.enable = True
     if args.resume is not None:
-        cfg.resume = True
-        cfg.load_from = newest_checkpoint(cfg.work_dir) if args.resume == NEWEST else args.resume
+        found = newest_checkpoint(cfg.work_dir) if args.resume == NEWEST else args.resume
+        if found is None:
+            print(f'--resume: no checkpoint in {cfg.work_dir} yet, starting fresh')
+        else:
+            cfg.resume, cfg.load_from = True, found
 
 
 def newest_checkpoint(work_dir: str) -> str | None:

@@ -1,6 +1,6 @@
 """Train and judge the method on real photos with a real pretrained ViT-S/14, on a CPU.
 
-    python benchmarks/real_pilot/run.py --data ../shared/data --out work_dirs/real_pilot --seeds 0 1
+    python benchmarks/real_pilot/run.py --data DATA --out work_dirs/real_pilot --seeds 0 1
 
 Trains through tools/train.py and configs/pilot, measures on the validation photos, prints the bars
 and writes results.json and report.md. Finished trainings are not repeated. Exit status 1 if a bar

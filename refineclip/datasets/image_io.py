@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from pathlib import Path
 
 import numpy as np
@@ -13,15 +12,6 @@ from torch import Tensor
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.webp', '.bmp')
 
 _PNG_SIGNATURE = b'\x89PNG\r\n\x1a\n'
-# Everything that Pillow raises for files that are damaged or are no image.
-_PILLOW_ERRORS = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    EOFError,
-    struct.error,
-    Image.DecompressionBombError,
-)
 
 
 class BadImageError(Exception):
@@ -71,7 +61,9 @@ def read_image(path: str | Path, min_size: int = 32) -> Image.Image:
             _check_kind(image, path, min_size)
             ImageOps.exif_transpose(image, in_place=True)
             return _to_rgb(image)
-    except _PILLOW_ERRORS as error:
+    except BadImageError:
+        raise
+    except Exception as error:  # on damaged bytes Pillow and its EXIF code raise nearly anything
         reason = str(error) or type(error).__name__
         raise BadImageError(str(path), f'cannot be read ({reason})') from error
 

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from .distillation_model import DistillationModel, select_regions
 from .feature_cache import FeatureCache, weights_hash
 from .region_batch import RegionBatch
+from .region_preprocessor import RegionPreprocessor, check_preprocessing
 from .roi_ops import full_boxes, pool_tokens
 
 
@@ -62,6 +63,9 @@ class RefinerTraining(DistillationModel):
             raise ValueError('encoder: expected refiner=dict(num_blocks=...), got none')
         self.encoder.refiner.requires_grad_(True)
         self.refine_loss = MODELS.build(loss)
+        if isinstance(self.data_preprocessor, RegionPreprocessor):
+            self.data_preprocessor.needs_crops = target == 'crop'
+            check_preprocessing(self.data_preprocessor, self.encoder.visual)
         self.target = target
         self.area_range = area_range
         self.max_regions_per_image = max_regions_per_image
@@ -92,15 +96,12 @@ class RefinerTraining(DistillationModel):
         boxes = batch.boxes[rows]
         tokens = pool_tokens(F.normalize(refined, dim=1), boxes, size)
         target = frozen['target'][rows].to(tokens.dtype)
+        loss = self.refine_loss(tokens, target, boxes[:, 0], avg_factor=counts['refine'])
+        if len(rows) == 0:
+            return {'loss_refine': loss}
         cosine = F.cosine_similarity(tokens.detach(), target, dim=-1).mean()
-        if len(rows):
-            self._check_initial_cosine(cosine)
-        return {
-            'loss_refine': self.refine_loss(
-                tokens, target, boxes[:, 0], avg_factor=counts['refine']
-            ),
-            'region_crop_cosine': cosine,
-        }
+        self._check_initial_cosine(cosine)
+        return {'loss_refine': loss, 'region_crop_cosine': cosine}
 
     def frozen_features(self, batch: RegionBatch) -> dict[str, Tensor]:
         """``trunk`` (B, N, W) and ``target`` (R, L, D), without gradient, cached where asked."""

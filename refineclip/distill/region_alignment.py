@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
+
 import torch
+from mmengine.logging import print_log
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -12,6 +15,7 @@ from refineclip.encoders.text_head import TextHead
 from .distillation_model import DistillationModel, select_regions
 from .feature_cache import FeatureCache, weights_hash
 from .region_batch import RegionBatch
+from .region_preprocessor import RegionPreprocessor, check_preprocessing
 from .roi_ops import pool_regions, pool_tokens
 
 # method: (region-language alignment, spatial correlation distillation, refined SCD target)
@@ -89,18 +93,38 @@ class RegionAlignment(DistillationModel):
             {**student, 'frozen': True, 'refiner': refiner if use_refiner else None}
         )
         self.teacher.visual.load_state_dict(self.student.visual.state_dict())
+        if use_refiner and not (refiner or {}).get('checkpoint'):
+            self.teacher.refiner.copy_from(self.teacher.visual)
+            print_log(
+                f'method {method!r} without refiner.checkpoint: the Refiner equals the encoder, so '
+                'its target is that of plain SCD. Train it first (RefinerTraining).',
+                logger='current',
+                level=logging.WARNING,
+            )
         self.scd_teacher = (
             MODELS.build({**scd_teacher, 'frozen': True}) if use_scd and scd_teacher else None
         )
         self.rla = MODELS.build(rla) if use_rla else None
         self.scd = MODELS.build(scd) if use_scd else None
         self.text_head = None if text_head is None else TextHead.load(text_head)
+        if text_head is not None and not self.needs_crops:
+            raise ValueError(
+                'text_head standardises features against crop embeddings: expected it with '
+                f'CLIPSelfLoss, got method {method!r} with rla={rla and rla["type"]}'
+            )
+        text = getattr(self.rla, 'text', None)
+        if text is not None and text.shape[1] != self.student.embed_dim:
+            raise ValueError(
+                f'rla.text_embeddings: expected {self.student.embed_dim} columns, the embedding of '
+                f'the student, got {text.shape[1]}'
+            )
         self.scd_area_range = scd_area_range
         self.scd_max_regions = scd_max_regions
         self.cache_dir = cache_dir
         self._caches: dict[str, FeatureCache] = {}
-        if hasattr(self.data_preprocessor, 'needs_crops'):
+        if isinstance(self.data_preprocessor, RegionPreprocessor):
             self.data_preprocessor.needs_crops = self.needs_crops
+            check_preprocessing(self.data_preprocessor, self.student.visual)
 
     @property
     def needs_crops(self) -> bool:
@@ -154,8 +178,11 @@ class RegionAlignment(DistillationModel):
         crops = targets['crops'].to(regions.dtype)
         if self.text_head is not None:
             regions, crops = self.text_head.standardize(regions), self.text_head.standardize(crops)
+        loss = rla(regions, crops, avg_factor=count)
+        if len(regions) == 0:
+            return {'loss_rla': loss}
         cosine = F.cosine_similarity(regions.detach(), crops, dim=-1).mean()
-        return {'loss_rla': rla(regions, crops, avg_factor=count), 'region_crop_cosine': cosine}
+        return {'loss_rla': loss, 'region_crop_cosine': cosine}
 
     def teacher_features(self, batch: RegionBatch) -> dict[str, Tensor]:
         """``map`` (B, D, h, w) for SCD and ``crops`` (R, D) for RLA, cached where asked."""

@@ -6,17 +6,20 @@ antialiased resize per picture size. Values differ from Pillow's bicubic by its 
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+from mmengine.logging import print_log
 from mmengine.model import BaseDataPreprocessor
 from mmengine.registry import MODELS
 from torch import Tensor
 
 from refineclip.distill.region_batch import RegionBatch
+from refineclip.encoders.dense_vit import DenseViT
 
 RESIZE_MODES = ('letterbox', 'squash')
 
@@ -77,6 +80,7 @@ class RegionPreprocessor(BaseDataPreprocessor):
         self.crop_resize = crop_resize
         self.crop_enlarge = crop_enlarge
         self.needs_crops = needs_crops
+        self.normalization = {'mean': tuple(mean), 'std': tuple(std)}
         self.register_buffer('mean', torch.tensor(mean).float().view(3, 1, 1), persistent=False)
         self.register_buffer('std', torch.tensor(std).float().view(3, 1, 1), persistent=False)
 
@@ -162,6 +166,32 @@ class RegionPreprocessor(BaseDataPreprocessor):
             # Bicubic overshoots at edges; 8-bit libraries clip as well.
             canvas[members, :, top:bottom, left:right] = resized.clamp_(0, 255)
         return canvas.sub_(self.mean).div_(self.std)
+
+
+def check_preprocessing(preprocessor: RegionPreprocessor, visual: DenseViT) -> None:
+    """Hold sizes and normalisation against the encoder, before training starts.
+
+    A normalisation other than the encoder's own is only warned about: some recipes mean it.
+
+    Raises:
+        ValueError: A size is no multiple of the encoder's patch.
+    """
+    for name in ('image_size', 'crop_size'):
+        size = getattr(preprocessor, name)
+        if any(side % visual.patch_size for side in size):
+            raise ValueError(
+                f'data_preprocessor.{name}: expected multiples of the patch size '
+                f'{visual.patch_size}, got {size}'
+            )
+    for name, own in (('mean', visual.image_mean), ('std', visual.image_std)):
+        given, expected = preprocessor.normalization[name], [255 * value for value in own]
+        if any(abs(a - b) > 1 for a, b in zip(given, expected, strict=True)):
+            print_log(
+                f'data_preprocessor.{name} is {given}, but the encoder was trained with '
+                f'{[round(value, 3) for value in expected]}',
+                logger='current',
+                level=logging.WARNING,
+            )
 
 
 def _as_size(name: str, size: int | Sequence[int]) -> Size:

@@ -203,9 +203,10 @@ class ProposalRegions:
                 f'the file: {next(iter(self.proposals), None)!r}). Make the file for this folder.'
             )
         if lacking:
+            fallback = 'no region' if self.with_labels else 'the top-left quarter as region'
             print_log(
                 f'{self.proposal_file} has no proposals for {len(lacking)} of {len(img_paths)} '
-                f'images (first: {lacking[0]}); their region is the top-left quarter.',
+                f'images (first: {lacking[0]}); they get {fallback}.',
                 logger='current',
                 level=logging.WARNING,
             )

@@ -45,6 +45,16 @@ class Refiner(nn.Module):
         self.blocks = nn.ModuleList(copy.deepcopy(block) for block in visual.blocks[-num_blocks:])
         self.requires_grad_(True)
 
+    @property
+    def trains(self) -> bool:
+        """Whether any of its parameters requires a gradient."""
+        return any(parameter.requires_grad for parameter in self.parameters())
+
+    def copy_from(self, visual: DenseViT) -> None:
+        """Start again from an encoder's last blocks, in place."""
+        for own, block in zip(self.blocks, visual.blocks[-self.num_blocks :], strict=True):
+            own.load_state_dict(block.state_dict())
+
     def forward(self, tokens: Tensor, grid: tuple[int, int], visual: DenseViT, mode: str) -> Tensor:
         """Refine trunk tokens.
 

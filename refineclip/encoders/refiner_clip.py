@@ -14,7 +14,7 @@ from .build import build_clip
 from .dense_modes import get_dense_mode
 from .map_pyramid import MapPyramid
 from .refiner import Refiner
-from .weights import load_submodule
+from .weights import has_submodule, load_submodule
 
 
 @MODELS.register_module()
@@ -72,6 +72,7 @@ class RefinerCLIP(BaseModule):
         self.visual.with_cp = with_cp
         self.dense_mode = dense_mode
         self.refiner = None if refiner is None else self._build_refiner(**refiner)
+        self._refiner_is_trained = bool(refiner and refiner.get('checkpoint'))
         self.out_indices = self._check_indices(out_indices)
         channels = self.embed_dim if self.out_indices is None else self.visual.width
         self.pyramid = MapPyramid(channels, self.visual.patch_size, out_strides, out_channels)
@@ -123,14 +124,24 @@ class RefinerCLIP(BaseModule):
         """Load ``init_cfg``'s checkpoint strictly; mmengine would skip what does not fit.
 
         A local file may hold the backbone alone (``refined_*.pth``) or a whole model that owns it
-        (``student.*``, ``backbone.*``). Other forms of ``init_cfg`` are left to mmengine.
+        (``student.*``, ``backbone.*``, or the ``prefix`` of ``init_cfg``). It fills the encoder;
+        the 1x1 adapters and a Refiner without a checkpoint of its own too, if the file has them.
+        Other forms of ``init_cfg`` are left to mmengine.
         """
         cfg = self.init_cfg
-        local = isinstance(cfg, dict) and cfg.keys() == {'type', 'checkpoint'}
-        if not (local and cfg['type'] == 'Pretrained') or '://' in cfg['checkpoint']:
+        pretrained = isinstance(cfg, dict) and cfg['type'] == 'Pretrained'
+        if not pretrained or '://' in cfg['checkpoint']:
             super().init_weights()
             return
-        load_submodule(self.visual, cfg['checkpoint'], 'visual.')
+        path, owner = cfg['checkpoint'], cfg.get('prefix', '')
+        load_submodule(self.visual, path, f'{owner}visual.')
+        if self.pyramid.projections is not None and has_submodule(path, f'{owner}pyramid.'):
+            load_submodule(self.pyramid, path, f'{owner}pyramid.')
+        if self.refiner is not None and not self._refiner_is_trained:
+            if has_submodule(path, f'{owner}refiner.'):
+                load_submodule(self.refiner, path, f'{owner}refiner.')
+            else:
+                self.refiner.copy_from(self.visual)
         self._is_init = True
 
     def train(self, mode: bool = True) -> RefinerCLIP:
@@ -138,6 +149,9 @@ class RefinerCLIP(BaseModule):
         super().train(mode)
         if self.frozen:
             self.visual.eval()
+            # Stage 1 trains the Refiner of a frozen encoder.
+            if self.refiner is not None and not self.refiner.trains:
+                self.refiner.eval()
         return self
 
     def trunk(self, images: Tensor) -> tuple[Tensor, tuple[int, int]]:

@@ -50,6 +50,11 @@ def load_weights(clip: DenseCLIP, path: str | Path, source: State | None = None)
     _log_table(path, layout.name, source, renamed, kept)
 
 
+def has_submodule(path: str | Path, prefix: str) -> bool:
+    """Tell whether a checkpoint holds keys under a prefix, owners before it skipped."""
+    return any(key.startswith(prefix) or f'.{prefix}' in key for key in read_checkpoint(path))
+
+
 def load_submodule(module: nn.Module, path: str | Path, prefix: str) -> None:
     """Load the part of a checkpoint under a prefix into a module, strictly.
 

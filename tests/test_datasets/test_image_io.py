@@ -140,3 +140,15 @@ def write_colour_16_bit_png(path: Path) -> None:
     rows = b''.join(b'\0' + bytes(40 * 6) for _ in range(40))
     body = chunk(b'IHDR', header) + chunk(b'IDAT', zlib.compress(rows)) + chunk(b'IEND', b'')
     path.write_bytes(b'\x89PNG\r\n\x1a\n' + body)
+
+
+def test_any_error_on_damaged_metadata_names_the_file(tmp_path, monkeypatch):
+    """Pillow's EXIF code raises TypeError and AttributeError on some damaged bytes."""
+    Image.new('RGB', (40, 40)).save(tmp_path / 'damaged.jpg')
+
+    def fail(*args, **kwargs):
+        raise AttributeError("'float' object has no attribute 'encode'")
+
+    monkeypatch.setattr('refineclip.datasets.image_io.ImageOps.exif_transpose', fail)
+    with pytest.raises(BadImageError, match=r'damaged.jpg.*encode'):
+        read_image(tmp_path / 'damaged.jpg')

@@ -237,9 +237,14 @@ class TestRefineLoss:
         assert (cells[5:] >= 16).all()
         assert len(cells.unique()) == 10
 
-    def test_one_image_has_no_negatives(self):
+    def test_one_image_has_no_negatives_and_warns_once(self, monkeypatch):
         refined = tokens(2, 4, 3).requires_grad_()
-        loss = RefineLoss()(refined, tokens(2, 4, 3, seed=1), torch.tensor([0, 0]))
+        warnings = []
+        monkeypatch.setattr(refine_loss, 'print_log', lambda text, **kwargs: warnings.append(text))
+        module = RefineLoss()
+        module(refined, tokens(2, 4, 3, seed=1), torch.tensor([0, 0]))
+        loss = module(refined, tokens(2, 4, 3, seed=1), torch.tensor([0, 0]))
+        assert len(warnings) == 1
         loss.backward()
         assert loss.item() == 0
         assert torch.isfinite(refined.grad).all()

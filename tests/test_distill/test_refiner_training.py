@@ -8,6 +8,7 @@ from mmengine.registry import MODELS
 from torch.nn import functional as F
 
 import refineclip.distill  # noqa: F401
+from refineclip.distill import region_preprocessor
 from refineclip.distill.distillation_model import NonFiniteLossError, draws_of_iteration
 
 from .toys import PREPROCESSOR, STUDENT, TOWER, raw_batch, region_batch
@@ -160,3 +161,26 @@ def test_bad_configs(kwargs, message):
 def test_too_many_blocks():
     with pytest.raises(ValueError, match='expected 1 to 3'):
         MODELS.build(dict(type='RefinerCLIP', model=TOWER, refiner=dict(num_blocks=4)))
+
+
+def test_no_region_of_the_asked_area(monkeypatch):
+    """Images without a usable region train nothing, and are no error."""
+    model = build(area_range=(0.9, 1.0))
+    losses = model(region_batch(model), mode='loss')
+    assert list(losses) == ['loss_refine']
+    losses['loss_refine'].backward()
+    assert losses['loss_refine'].item() == 0
+
+
+def test_size_that_is_no_multiple_of_the_patch_fails_at_build():
+    with pytest.raises(ValueError, match=r'crop_size: expected multiples of the patch size 8'):
+        build(data_preprocessor={**PREPROCESSOR, 'crop_size': 30})
+
+
+def test_other_normalisation_warns(monkeypatch):
+    texts = []
+    monkeypatch.setattr(region_preprocessor, 'print_log', lambda text, **kwargs: texts.append(text))
+    build()
+    assert not texts
+    build(data_preprocessor={**PREPROCESSOR, 'std': [57.0, 57.0, 57.0]})
+    assert 'std' in texts[0]

@@ -10,6 +10,7 @@ from mmengine.optim import OptimWrapper
 from mmengine.registry import MODELS
 
 import refineclip.distill  # noqa: F401
+from refineclip.distill import region_alignment
 from refineclip.distill.distillation_model import select_regions
 from refineclip.encoders.text_head import TextHead
 
@@ -206,3 +207,38 @@ def test_bad_configs(kwargs, message):
 def test_missing_refiner_checkpoint():
     with pytest.raises(FileNotFoundError, match='nowhere'):
         build('r-sc-rla', refiner=dict(num_blocks=2, checkpoint='nowhere/epoch_1.pth'))
+
+
+def test_images_without_regions_train_nothing():
+    model = build('rla')
+    data = raw_batch()
+    data['boxes'] = [torch.zeros(0, 4)] * 3
+    losses = model(model.data_preprocessor(data, True)['inputs'], mode='loss')
+    assert losses['loss_rla'].item() == 0
+    losses['loss_rla'].backward()
+
+
+def test_untrained_refiner_warns_and_is_the_encoder(monkeypatch):
+    texts = []
+    monkeypatch.setattr(region_alignment, 'print_log', lambda text, **kwargs: texts.append(text))
+    model = build('r-sc-v')
+    assert 'without refiner.checkpoint' in texts[0]
+    model(region_batch(model), mode='loss')['loss_scd'].backward()
+    gradients = [p.grad for p in model.student.parameters() if p.grad is not None]
+    assert max(g.abs().max() for g in gradients) < 1e-6
+
+
+def test_region_text_is_held_against_student_and_labels():
+    rla = dict(type='RegionTextLoss', text_embeddings=torch.randn(5, 12))
+    with pytest.raises(ValueError, match='expected 12 columns'):
+        build('rla', rla=dict(rla, text_embeddings=torch.randn(5, 7)))
+    with pytest.raises(ValueError, match='labels below 5'):
+        MODELS.build(rla)(torch.randn(1, 12), torch.tensor([5]))
+
+
+def test_text_head_needs_crops(tmp_path):
+    TextHead(torch.zeros(12), torch.ones(12), torch.eye(12), torch.zeros(12)).save(
+        tmp_path / 'head.safetensors'
+    )
+    with pytest.raises(ValueError, match='CLIPSelfLoss'):
+        build('r-sc-v', text_head=str(tmp_path / 'head.safetensors'))

@@ -147,6 +147,13 @@ def test_newest_checkpoint_wins_over_an_empty_pointer(tmp_path):
     assert find_resumable(tmp_path).name == 'iter_4.pth'
 
 
+def test_leftovers_of_a_kill_are_removed(images, tmp_path):
+    leftover = tmp_path / '.iter_4.pth.0123.tmp'
+    leftover.write_bytes(b'half')
+    train(run_config(images, tmp_path, iters=2))
+    assert not leftover.exists()
+
+
 def test_keeping_one_checkpoint_is_refused():
     with pytest.raises(ValueError, match='max_keep_ckpts'):
         AtomicCheckpointHook(interval=1, max_keep_ckpts=1)
@@ -203,7 +210,6 @@ def test_two_processes_equal_one_with_the_doubled_batch(images, tmp_path, unused
     # One of the eight: a process that draws it has nothing to train on in that step.
     (images / '03.png').write_bytes(b'')
     options = dict(iters=5, model=stage2_model('sc-rla'))
-    options['model']['student'] = {**STUDENT, 'dense_mode': 'plain'}
     single = run_config(images, tmp_path / 'single', batch_size=2, **options)
     double = run_config(
         images,

@@ -43,7 +43,7 @@ def test_taps_are_the_blocks_and_the_last_is_dense(images):
 
 
 @pytest.mark.parametrize('input', ['block', 'output'])
-def test_refined_tap_and_taps_beyond_the_fork(images, input):  # noqa: A002
+def test_refined_tap_and_taps_beyond_the_fork(images, input):
     """Taps above N - K are the encoder's own; only the last one is the Refiner's."""
     model = RefinerCLIP(TOWER, refiner=dict(num_blocks=3, input=input), out_indices=(1, 2, 3))
     with torch.no_grad():
@@ -147,3 +147,39 @@ def test_image_embedding_is_the_library_s(images):
         atol=1e-5,
         rtol=1e-4,
     )
+
+
+def save(path, model, owner=''):
+    state = {f'{owner}{name}': value for name, value in model.state_dict().items()}
+    torch.save(dict(state_dict=state), path)
+    return dict(type='Pretrained', checkpoint=str(path))
+
+
+def test_init_cfg_also_fills_refiner_and_adapters(tmp_path, images):
+    options = dict(refiner=dict(num_blocks=2), out_indices=(3,), out_channels=(5,))
+    trained = RefinerCLIP(TOWER, **options)
+    with torch.no_grad():
+        for parameter in trained.refiner.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    init_cfg = save(tmp_path / 'detector.pth', trained, 'backbone.')
+    for extra in ({}, dict(prefix='backbone.')):
+        model = RefinerCLIP(TOWER, **options, init_cfg={**init_cfg, **extra})
+        model.init_weights()
+        torch.testing.assert_close(model(images), trained(images))
+
+
+def test_an_untrained_refiner_follows_the_loaded_encoder(tmp_path, images):
+    init_cfg = save(tmp_path / 'refined.pth', RefinerCLIP(TOWER))
+    model = RefinerCLIP(TOWER, refiner=dict(num_blocks=2), init_cfg=init_cfg)
+    model.init_weights()
+    plain = RefinerCLIP(TOWER, init_cfg=init_cfg)
+    plain.init_weights()
+    torch.testing.assert_close(model.dense(images), plain.dense(images))
+
+
+def test_frozen_refiner_stays_in_eval_and_a_trained_one_does_not():
+    model = RefinerCLIP(TOWER, refiner=dict(num_blocks=2)).train()
+    assert not model.refiner.training
+    model.refiner.requires_grad_(True)
+    assert model.train().refiner.training
+    assert not model.visual.training

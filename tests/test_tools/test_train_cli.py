@@ -94,17 +94,17 @@ def test_training_options(train: ModuleType, config: Path, tmp_path: Path) -> No
 
 
 def test_resume_without_a_value_takes_the_newest(train, config, tmp_path) -> None:
-    cfg = Config(dict(work_dir=str(tmp_path / 'runs')))
+    cfg = Config(dict(work_dir=str(tmp_path / 'runs'), load_from='start.pth', resume=False))
     args = train.parse_args([str(config), '--resume'])
     train.apply_training_options(cfg, args)
-    assert (cfg.resume, cfg.load_from) == (True, None)  # nothing there yet: starts anew
+    assert (cfg.resume, cfg.load_from) == (False, 'start.pth')  # nothing there yet: starts anew
     for step in (2, 10):
         path = tmp_path / 'runs' / f'iter_{step}.pth'
         path.parent.mkdir(exist_ok=True)
         path.touch()
         os.utime(path, ns=(step, step))
     train.apply_training_options(cfg, args)
-    assert cfg.load_from == str(tmp_path / 'runs' / 'iter_10.pth')
+    assert (cfg.resume, cfg.load_from) == (True, str(tmp_path / 'runs' / 'iter_10.pth'))
 
 
 def test_auto_scale_lr_needs_a_base(train: ModuleType, config: Path) -> None:

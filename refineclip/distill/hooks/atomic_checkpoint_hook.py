@@ -7,9 +7,11 @@ import uuid
 from pathlib import Path
 from typing import Any
 
+from mmengine.dist import master_only
 from mmengine.fileio import LocalBackend, register_backend
 from mmengine.hooks import CheckpointHook
 from mmengine.registry import HOOKS
+from mmengine.runner import Runner
 
 
 @register_backend('refineclip_atomic')
@@ -48,6 +50,16 @@ class AtomicCheckpointHook(CheckpointHook):
             raise ValueError('max_keep_ckpts: expected 2 or more, or -1 to keep all; got 1')
         kwargs.setdefault('backend_args', dict(backend='refineclip_atomic'))
         super().__init__(**kwargs)
+
+    @master_only
+    def _remove_leftovers(self) -> None:
+        for path in Path(self.out_dir).glob('.*.pth.*.tmp'):
+            path.unlink(missing_ok=True)
+
+    def before_train(self, runner: Runner) -> None:
+        """Remove what killed runs left half written."""
+        super().before_train(runner)
+        self._remove_leftovers()
 
 
 def find_resumable(work_dir: str | Path) -> Path | None:

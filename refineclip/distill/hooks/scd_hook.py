@@ -56,6 +56,12 @@ class SCDHook(Hook):
         self.backbone = backbone
         self.scd = MODELS.build(scd or dict(type='SCDLoss'))
         self.region_sampler = build_region_sampler(region_sampler or dict(type='GridRegions'))
+        if hasattr(self.region_sampler, 'check_images'):
+            raise ValueError(
+                'SCDHook: expected a sampler that draws regions (GridRegions, RandomCropRegions), '
+                f'got {type(self.region_sampler).__name__}: hosts flip and crop, so boxes of a '
+                'file do not fit'
+            )
         self.teacher_cfg = teacher
         self.level = level
         self.seed = seed

@@ -88,6 +88,7 @@ class RefineLoss(nn.Module):
         self.num_negatives_per_image = num_negatives_per_image
         self.roi_size = roi_size
         self.loss_weight = loss_weight
+        self._warned = False
 
     def forward(
         self,
@@ -128,6 +129,14 @@ class RefineLoss(nn.Module):
     def _cross_image_infonce(
         self, refined: Tensor, target: Tensor, positive: Tensor, image_index: Tensor
     ) -> Tensor:
+        if len(image_index.unique()) < 2 and not self._warned:
+            self._warned = True
+            print_log(
+                'RefineLoss: a batch with one image has no negatives from other images and teaches '
+                'nothing; give each process two images or more (accumulation does not help)',
+                logger='current',
+                level=logging.WARNING,
+            )
         bank, owner = sample_bank(target, image_index, self.num_negatives_per_image)
         negatives = (refined @ bank.T).masked_fill(
             (image_index[:, None] == owner[None])[:, None], float('-inf')

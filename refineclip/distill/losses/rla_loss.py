@@ -107,6 +107,11 @@ class RegionTextLoss(nn.Module):
         """
         if student.shape[0] == 0:
             return student.sum() * 0.0
+        if int(labels.max()) >= len(self.text):
+            raise ValueError(
+                f'expected labels below {len(self.text)}, the number of text embeddings, got '
+                f'{int(labels.max())}: the embeddings are of another vocabulary'
+            )
         nouns = self.sample_nouns(labels)
         with torch.autocast(student.device.type, enabled=False):
             cosine = F.normalize(student.float(), dim=-1) @ self.text[nouns].T
