@@ -49,6 +49,9 @@ class FeatureCache:
     def path(self, img_path: str, boxes: Tensor) -> Path:
         """File of one image with these boxes (R, 4)."""
         digest = hashlib.sha1(os.fspath(img_path).encode())
+        if Path(img_path).exists():  # another picture under the same name is another key
+            stat = Path(img_path).stat()
+            digest.update(f'{stat.st_size} {stat.st_mtime_ns}'.encode())
         digest.update(boxes.cpu().float().contiguous().numpy().tobytes())
         return self.folder / f'{digest.hexdigest()}.safetensors'
 
@@ -96,6 +99,12 @@ class FeatureCache:
                 .contiguous()
                 for name, value in features.items()
             }
+            overflown = [name for name, value in tensors.items() if not value.isfinite().all()]
+            if overflown:
+                raise ValueError(
+                    f'expected features of {part.img_paths[position]} within the range of float16, '
+                    f'got larger {overflown}; train without cache_dir'
+                )
             temporary = paths[image].with_suffix(f'.{os.getpid()}.tmp')
             save_file(tensors, temporary)
             temporary.replace(paths[image])

@@ -230,3 +230,21 @@ def test_stage_two_loss_from_the_cache_equals_the_computed_one(tmp_path, monkeyp
     cached = model(region_batch(model), mode='loss')
     for name, value in expected.items():
         torch.testing.assert_close(cached[name], value, atol=2e-3, rtol=2e-3)
+
+
+def test_a_replaced_picture_is_computed_anew(cache, tmp_path):
+    picture, boxes = tmp_path / 'a.jpg', torch.zeros(1, 4)
+    picture.write_bytes(b'one')
+    first = cache.path(str(picture), boxes)
+    assert cache.path(str(picture), boxes) == first
+    picture.write_bytes(b'another')
+    assert cache.path(str(picture), boxes) != first
+
+
+def test_what_float16_cannot_hold_is_an_error(cache):
+    def huge(batch: RegionBatch) -> dict[str, torch.Tensor]:
+        return {'map': torch.full((len(batch), 1), 1e6)}
+
+    with pytest.raises(ValueError, match='float16'):
+        cache.fetch(make_batch(), huge)
+    assert not list(cache.folder.glob('*.safetensors'))
