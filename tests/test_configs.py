@@ -30,7 +30,7 @@ def without_weights(node: Any) -> Any:
     """Copy a config tree with all weight sources set to None, and toy text embeddings."""
     if isinstance(node, dict):
         if 'text_embeddings' in node:
-            node = {**node, 'text_embeddings': torch.ones(2, 4)}
+            node = {**node, 'text_embeddings': torch.ones(2, 512)}  # B/16's width
         kept = {key: without_weights(value) for key, value in node.items()}
         return {key: None if key in WEIGHT_KEYS else value for key, value in kept.items()}
     if isinstance(node, (list, tuple)):
