@@ -10,19 +10,9 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from .region_batch import RegionBatch
-
-
-def weights_hash(module: nn.Module) -> str:
-    """SHA-256 of a module's layers, parameters and buffers, names included."""
-    # The layers too: the same weights mean something else under quick GELU.
-    digest = hashlib.sha256(repr(module).encode())
-    for name, value in sorted(module.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
-    return digest.hexdigest()
 
 
 class FeatureCache:

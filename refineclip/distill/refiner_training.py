@@ -7,8 +7,10 @@ from mmengine.registry import MODELS
 from torch import Tensor
 from torch.nn import functional as F
 
+from refineclip.encoders.weights_hash import weights_hash
+
 from .distillation_model import DistillationModel, select_regions
-from .feature_cache import FeatureCache, weights_hash
+from .feature_cache import FeatureCache
 from .region_batch import RegionBatch
 from .region_preprocessor import RegionPreprocessor, check_preprocessing
 from .roi_ops import full_boxes, pool_tokens

@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from refineclip.encoders.text_head import TextHead
+from refineclip.encoders.weights_hash import weights_hash
 
 from .distillation_model import DistillationModel, select_regions
-from .feature_cache import FeatureCache, weights_hash
+from .feature_cache import FeatureCache
 from .region_batch import RegionBatch
 from .region_preprocessor import RegionPreprocessor, check_preprocessing
 from .roi_ops import pool_regions, pool_tokens

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .templates import fill_template, get_templates
+from .weights_hash import weights_hash
 
 _BATCH_PROMPTS = 256
 
@@ -114,7 +115,7 @@ class TextEmbedder:
     def _cache_name(self, names: Sequence[str]) -> str:
         key = json.dumps(
             [
-                weights_fingerprint(self.text),
+                weights_hash(self.text),
                 type(self.tokenizer).__name__,
                 getattr(self.tokenizer, 'context_length', None),
                 list(names),
@@ -122,15 +123,6 @@ class TextEmbedder:
             ]
         )
         return f'text_{hashlib.sha256(key.encode()).hexdigest()}.safetensors'
-
-
-def weights_fingerprint(module: nn.Module) -> str:
-    """Return the SHA-256 of all parameters and buffers of a module, names and types included."""
-    digest = hashlib.sha256()
-    for name, value in sorted(module.state_dict().items()):
-        digest.update(f'{name} {value.dtype} {tuple(value.shape)}'.encode())
-        digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
-    return digest.hexdigest()
 
 
 def save_text_embeddings(path: str | Path, embeddings: Tensor, names: Sequence[str]) -> None:

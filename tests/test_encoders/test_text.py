@@ -20,8 +20,8 @@ from refineclip.encoders.text import (
     load_text_embeddings,
     read_names,
     save_text_embeddings,
-    weights_fingerprint,
 )
+from refineclip.encoders.weights_hash import weights_hash
 
 TOY = {
     'embed_dim': 16,
@@ -173,13 +173,13 @@ def test_cache_is_keyed_by_weights_names_and_templates(tmp_path: Path) -> None:
 
 
 def test_fingerprint_sees_every_parameter(clip: nn.Module) -> None:
-    before = weights_fingerprint(clip.text)
-    assert before == weights_fingerprint(clip.text)
+    before = weights_hash(clip.text)
+    assert before == weights_hash(clip.text)
     parameter = clip.text.ln_final.bias
     with torch.no_grad():
         parameter[3] += 1e-7
-    assert weights_fingerprint(clip.text) != before
-    assert weights_fingerprint(clip.text.to(torch.bfloat16)) != before
+    assert weights_hash(clip.text) != before
+    assert weights_hash(clip.text.to(torch.bfloat16)) != before
     clip.text.float()
 
 

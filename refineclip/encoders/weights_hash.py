@@ -1,0 +1,18 @@
+"""One hash for "the same network with the same weights", for caches of what it said."""
+
+from __future__ import annotations
+
+import hashlib
+
+import torch
+from torch import nn
+
+
+def weights_hash(module: nn.Module) -> str:
+    """SHA-256 of a module's layers, parameters and buffers, names and types included."""
+    # The layers too: the same weights mean something else under quick GELU.
+    digest = hashlib.sha256(repr(module).encode())
+    for name, value in sorted(module.state_dict().items()):
+        digest.update(f'{name} {value.dtype} {tuple(value.shape)}'.encode())
+        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()
