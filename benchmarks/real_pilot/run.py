@@ -56,6 +56,7 @@ class Pilot:
         self.out: Path = args.out
         self.threads: int = args.threads
         self.smoke: bool = args.smoke
+        self.refiner_regions: int = args.refiner_regions
         self.out.mkdir(parents=True, exist_ok=True)
         self.clock = self.out / 'seconds.json'
         self.seconds: dict[str, float] = (
@@ -125,6 +126,8 @@ class Pilot:
             f'model.{encoder}.pretrained': self.weights,
             'model.cache_dir': self.out / 'cache',
         }
+        if run in STAGE_1:
+            options['model.max_regions_per_image'] = self.refiner_regions
         if needs_refiner:
             options['model.refiner.checkpoint'] = self.checkpoint(bars.REFINER, seed)
         if self.smoke:
@@ -221,6 +224,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--out', type=Path, default=Path('work_dirs/real_pilot'))
     parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1])
     parser.add_argument('--threads', type=int, default=2, help='CPU threads')
+    parser.add_argument(
+        '--refiner-regions', type=int, default=4, help='regions per photo and step of stage 1'
+    )
     parser.add_argument('--smoke', action='store_true', help='a few photos, one epoch')
     args = parser.parse_args(argv)
     if not (args.data / 'coco').is_dir():
