@@ -248,7 +248,8 @@ def main() -> int:
         'seconds': pilot.seconds,
         'environment': report.environment(args.threads),
         'command': f'python benchmarks/real_pilot/run.py --data DATA --seeds '
-        f'{" ".join(map(str, args.seeds))} --threads {args.threads}' + ' --smoke' * args.smoke,
+        f'{" ".join(map(str, args.seeds))} --threads {args.threads} '
+        f'--refiner-regions {args.refiner_regions}' + ' --smoke' * args.smoke,
     }
     (args.out / 'results.json').write_text(json.dumps(results, indent=1) + '\n')
     (args.out / 'report.md').write_text(report.markdown(results))

@@ -11,6 +11,7 @@ from mmengine.registry import MODELS
 from torch import Tensor
 
 from .build import build_clip
+from .checkpoint_file import read_checkpoint
 from .dense_modes import get_dense_mode
 from .map_pyramid import MapPyramid
 from .refiner import Refiner
@@ -134,12 +135,13 @@ class RefinerCLIP(BaseModule):
             super().init_weights()
             return
         path, owner = cfg['checkpoint'], cfg.get('prefix', '')
-        load_submodule(self.visual, path, f'{owner}visual.')
-        if self.pyramid.projections is not None and has_submodule(path, f'{owner}pyramid.'):
-            load_submodule(self.pyramid, path, f'{owner}pyramid.')
+        state = read_checkpoint(path)
+        load_submodule(self.visual, path, f'{owner}visual.', state)
+        if self.pyramid.projections is not None and has_submodule(state, f'{owner}pyramid.'):
+            load_submodule(self.pyramid, path, f'{owner}pyramid.', state)
         if self.refiner is not None and not self._refiner_is_trained:
-            if has_submodule(path, f'{owner}refiner.'):
-                load_submodule(self.refiner, path, f'{owner}refiner.')
+            if has_submodule(state, f'{owner}refiner.'):
+                load_submodule(self.refiner, path, f'{owner}refiner.', state)
             else:
                 self.refiner.copy_from(self.visual)
         self._is_init = True

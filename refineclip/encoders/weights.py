@@ -50,12 +50,14 @@ def load_weights(clip: DenseCLIP, path: str | Path, source: State | None = None)
     _log_table(path, layout.name, source, renamed, kept)
 
 
-def has_submodule(path: str | Path, prefix: str) -> bool:
-    """Tell whether a checkpoint holds keys under a prefix, owners before it skipped."""
-    return any(key.startswith(prefix) or f'.{prefix}' in key for key in read_checkpoint(path))
+def has_submodule(source: State, prefix: str) -> bool:
+    """Tell whether a state holds keys under a prefix, owners before it skipped."""
+    return any(key.startswith(prefix) or f'.{prefix}' in key for key in source)
 
 
-def load_submodule(module: nn.Module, path: str | Path, prefix: str) -> None:
+def load_submodule(
+    module: nn.Module, path: str | Path, prefix: str, source: State | None = None
+) -> None:
     """Load the part of a checkpoint under a prefix into a module, strictly.
 
     Args:
@@ -63,12 +65,13 @@ def load_submodule(module: nn.Module, path: str | Path, prefix: str) -> None:
         path: See :func:`~refineclip.encoders.checkpoint_file.read_checkpoint`.
         prefix: Name of the part with its dot, e.g. ``'refiner.'``; owners before it are skipped
             (``encoder.refiner.*``).
+        source: What ``read_checkpoint`` returned for the path, if the caller has it already.
 
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If the prefix is not there, or keys or shapes do not fit.
     """
-    state = read_checkpoint(path)
+    state = read_checkpoint(path) if source is None else source
     pattern = re.compile(rf'^((?:.*?\.)?){re.escape(prefix)}')
     owners = {match.group(1) for match in map(pattern.match, state) if match}
     if not owners:

@@ -163,7 +163,7 @@ def test_too_many_blocks():
         MODELS.build(dict(type='RefinerCLIP', model=TOWER, refiner=dict(num_blocks=4)))
 
 
-def test_no_region_of_the_asked_area(monkeypatch):
+def test_no_region_of_the_asked_area():
     """Images without a usable region train nothing, and are no error."""
     model = build(area_range=(0.9, 1.0))
     losses = model(region_batch(model), mode='loss')
