@@ -17,7 +17,7 @@ from .distillation_model import DistillationModel, select_regions
 from .feature_cache import FeatureCache
 from .region_batch import RegionBatch
 from .region_preprocessor import RegionPreprocessor, check_preprocessing
-from .roi_ops import pool_regions, pool_tokens
+from .roi_ops import pool_regions
 
 # method: (region-language alignment, spatial correlation distillation, refined SCD target)
 METHODS = {
@@ -155,11 +155,8 @@ class RegionAlignment(DistillationModel):
         if self.rla is not None:
             losses |= self._rla_loss(self.rla, student_map, targets, batch, counts['rla'])
         if self.scd is not None:
-            boxes, size = batch.boxes[chosen['scd']], self.scd.roi_size
-            losses['loss_scd'] = self.scd(
-                pool_tokens(F.normalize(student_map, dim=1), boxes, size),
-                pool_tokens(F.normalize(targets['map'], dim=1), boxes, size),
-                avg_factor=counts['scd'],
+            losses['loss_scd'] = self.scd.of_maps(
+                student_map, targets['map'], batch.boxes[chosen['scd']], avg_factor=counts['scd']
             )
         return losses
 

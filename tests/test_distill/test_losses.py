@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from refineclip.distill.losses import (
     CLIPSelfLoss,
@@ -19,6 +20,7 @@ from refineclip.distill.losses import (
 )
 from refineclip.distill.losses.refine_loss import sample_bank
 from refineclip.distill.losses.scd_loss import minmax_rows
+from refineclip.distill.roi_ops import pool_tokens
 
 
 def tokens(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> torch.Tensor:
@@ -96,27 +98,71 @@ class TestSCDLoss:
         SCDLoss(**options)(other, tokens(2, 6, 4, seed=1)).backward()
         assert other.grad.abs().max() > 1e-3
 
-    @pytest.mark.parametrize('divergence', ['ce', 'mse'])
-    def test_streamed_equals_batched(self, divergence):
+    # 162: two regions at a time; 30: blocks of three rows of one region.
+    @pytest.mark.parametrize('max_correlations', [2 * 81, 30])
+    @pytest.mark.parametrize(
+        'options',
+        [
+            dict(divergence='ce'),
+            dict(divergence='kl', detach_keys=True),
+            dict(divergence='mse'),
+            dict(normalize='minmax'),
+        ],
+    )
+    def test_streamed_equals_batched(self, options, max_correlations):
         student, teacher = tokens(5, 9, 4), tokens(5, 9, 6, seed=1)
         batched_input, streamed_input = (student.clone().requires_grad_() for _ in range(2))
-        batched = SCDLoss(divergence=divergence)(batched_input, teacher)
-        streamed = SCDLoss(divergence=divergence, max_correlations=2 * 81)(streamed_input, teacher)
-        batched.backward()
-        streamed.backward()
+        batched = SCDLoss(**options)(batched_input, teacher)
+        streamed = SCDLoss(**options, max_correlations=max_correlations)(streamed_input, teacher)
+        (3 * batched).backward()
+        (3 * streamed).backward()
         torch.testing.assert_close(batched, streamed, atol=1e-6, rtol=0)
         torch.testing.assert_close(batched_input.grad, streamed_input.grad, atol=1e-6, rtol=0)
 
+    @pytest.mark.parametrize('max_correlations', [2**20, 2 * 81, 30])
+    def test_of_maps_pools_and_streams(self, max_correlations):
+        student, teacher = tokens(3, 4, 6, 5), tokens(3, 6, 4, 4, seed=1)
+        # The image in the middle has no region.
+        boxes = torch.tensor(
+            [[0, 0, 0, 1, 1], [0, 0.1, 0.2, 0.6, 0.7], [2, 0, 0.3, 0.9, 1], [2, 0.2, 0, 1, 0.5]]
+        )
+        plain, other = (student.clone().requires_grad_() for _ in range(2))
+        expected = SCDLoss(roi_size=3)(
+            pool_tokens(F.normalize(plain, dim=1), boxes, 3),
+            pool_tokens(F.normalize(teacher, dim=1), boxes, 3),
+            avg_factor=7.0,
+        )
+        loss = SCDLoss(roi_size=3, max_correlations=max_correlations).of_maps(
+            other, teacher, boxes, avg_factor=7.0
+        )
+        expected.backward()
+        loss.backward()
+        torch.testing.assert_close(loss, expected, atol=1e-6, rtol=0)
+        torch.testing.assert_close(other.grad, plain.grad, atol=1e-6, rtol=0)
+        assert other.grad[1].abs().max() == 0
+
     def test_streaming_keeps_one_chunk_of_correlations(self):
-        """Tensors saved for the backward pass: chunks of tokens, no (L, L) matrix."""
         student = tokens(4, 16, 2).requires_grad_()
-        saved = []
-        with torch.autograd.graph.saved_tensors_hooks(
-            lambda t: saved.append(t.shape) or t, lambda t: t
-        ):
-            SCDLoss(max_correlations=256)(student, tokens(4, 16, 2, seed=1))
-        assert saved
-        assert not any(shape[-2:] == (16, 16) for shape in saved)
+        made = []
+
+        class Shapes(TorchDispatchMode):
+            def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+                out = func(*args, **(kwargs or {}))
+                if isinstance(out, torch.Tensor) and out.shape[-2:] == (16, 16):
+                    made.append(out.shape[0])
+                return out
+
+        with Shapes():
+            loss = SCDLoss(max_correlations=256)(student, tokens(4, 16, 2, seed=1))
+            loss.backward()
+        assert made
+        assert max(made) == 1
+
+    def test_a_second_backward_through_a_stream_is_refused(self):
+        loss = SCDLoss(max_correlations=16)(tokens(3, 4, 2).requires_grad_(), tokens(3, 4, 2))
+        loss.backward(retain_graph=True)
+        with pytest.raises(RuntimeError, match='max_correlations'):
+            loss.backward()
 
     def test_regions_do_not_leak_into_each_other(self):
         student, teacher = tokens(3, 5, 4).requires_grad_(), tokens(3, 5, 4, seed=1)

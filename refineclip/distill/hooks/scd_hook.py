@@ -18,7 +18,6 @@ from torch.nn import functional as F
 from refineclip.datasets.image_folder import build_region_sampler
 
 from ..distillation_model import mean_over_processes
-from ..roi_ops import pool_tokens
 
 
 @HOOKS.register_module()
@@ -122,9 +121,10 @@ class SCDHook(Hook):
         with torch.no_grad():
             teacher_map = self.teacher(images)[self.level]
         boxes = self._draw_boxes(images, kwargs.get('data_samples'))
-        loss = self.scd(
-            pool_tokens(F.normalize(student_map, dim=1), boxes, self.scd.roi_size),
-            pool_tokens(F.normalize(teacher_map, dim=1), boxes, self.scd.roi_size),
+        loss = self.scd.of_maps(
+            student_map,
+            teacher_map,
+            boxes,
             avg_factor=mean_over_processes(len(boxes), boxes.device),
         )
         return {**output, 'loss_scd': loss}

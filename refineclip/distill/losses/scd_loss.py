@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import torch
 from mmengine.registry import MODELS
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
-from torch.utils.checkpoint import checkpoint
+
+from refineclip.distill.roi_ops import pool_tokens
 
 NORMALIZATIONS = ('none', 'minmax')
 DIVERGENCES = ('ce', 'kl', 'mse')
@@ -69,16 +73,120 @@ def scd_loss(
     Returns:
         (R,) loss per region, mean over its L rows, float32.
     """
-    target = spatial_correlation(teacher.detach())
-    source = spatial_correlation(student, detach_keys)
-    if normalize == 'minmax':
-        target, source = minmax_rows(target), minmax_rows(source)
+    student, teacher = (F.normalize(tokens.float(), dim=-1) for tokens in (student, teacher))
+    rows = _scd_rows(
+        student,
+        student.detach() if detach_keys else student,
+        teacher,
+        teacher,
+        student_temperature=student_temperature,
+        teacher_temperature=teacher_temperature,
+        normalize=normalize,
+        divergence=divergence,
+    )
+    return rows.mean(dim=-1)
+
+
+def _scd_rows(
+    student: Tensor,
+    student_keys: Tensor,
+    teacher: Tensor,
+    teacher_keys: Tensor,
+    student_temperature: float,
+    teacher_temperature: float,
+    normalize: str,
+    divergence: str,
+) -> Tensor:
+    """Loss (R, l) of l query tokens (R, l, D) against the L keys (R, L, D), all L2-normalised."""
+    scale = minmax_rows if normalize == 'minmax' else nn.Identity()
+    with torch.no_grad():
+        target = scale(teacher @ teacher_keys.transpose(1, 2))
+    source = scale(student @ student_keys.transpose(1, 2))
     if divergence == 'mse':
-        return (source - target).square().mean(dim=(1, 2))
-    log_p_target = F.log_softmax(target / teacher_temperature, dim=-1)
-    log_p_source = F.log_softmax(source / student_temperature, dim=-1)
-    reference = log_p_target if divergence == 'kl' else 0.0
-    return (log_p_target.exp() * (reference - log_p_source)).sum(dim=-1).mean(dim=-1)
+        return (source - target).square().mean(dim=-1)
+    p_target = (target / teacher_temperature).softmax(dim=-1)
+    log_p_source = (source / student_temperature).log_softmax(dim=-1)
+    # Not einsum, which saves one (R, l, L) tensor: it sums naively, and is off by up to 1e-5.
+    cross_entropy = -(p_target * log_p_source).sum(dim=-1)
+    if divergence == 'ce':
+        return cross_entropy
+    return cross_entropy - torch.special.entr(p_target).sum(dim=-1)
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """A part of the stream: which items of the inputs it needs, and how they become tokens.
+
+    Attributes:
+        items: Slice of the first dimension of both inputs.
+        tokens: Maps those items to (R, L, D).
+    """
+
+    items: slice
+    tokens: Callable[[Tensor], Tensor]
+
+
+class _StreamedSum(torch.autograd.Function):
+    """Sum of :func:`scd_loss` over the regions of all pieces, its gradient formed on the way.
+
+    Nothing but the gradient waits for the backward pass.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        student: Tensor,
+        teacher: Tensor,
+        pieces: list[_Piece],
+        max_correlations: int,
+        options: dict[str, Any],
+    ) -> Tensor:
+        """Sum over regions, float32 scalar."""
+        total = student.new_zeros((), dtype=torch.float32)
+        # float32 whatever the input: a loss scale comes too late for what float16 has lost here.
+        gradient = torch.zeros_like(student, dtype=torch.float32) if student.requires_grad else None
+        for piece in pieces:
+            part = student[piece.items].detach().float().requires_grad_(gradient is not None)
+            with torch.enable_grad():
+                tokens = F.normalize(piece.tokens(part), dim=-1)
+            target = F.normalize(piece.tokens(teacher[piece.items]).float(), dim=-1)
+            loss, slope = _sum_of_rows(tokens.detach(), target, max_correlations, **options)
+            total += loss
+            if gradient is not None:
+                gradient[piece.items] += torch.autograd.grad(tokens, part, slope)[0]
+        ctx.gradient, ctx.dtype = gradient, student.dtype
+        return total
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
+        """Scale the gradient that the forward pass left."""
+        if ctx.gradient is None:
+            raise RuntimeError(
+                'expected one backward pass through a streamed SCDLoss, got a second one; '
+                'raise max_correlations to keep the graph'
+            )
+        # In place: a copy would double what streaming saves.
+        gradient, ctx.gradient = ctx.gradient.mul_(grad_output), None
+        return gradient.to(ctx.dtype), None, None, None, None
+
+
+def _sum_of_rows(
+    tokens: Tensor, target: Tensor, max_correlations: int, detach_keys: bool, **options: Any
+) -> tuple[Tensor, Tensor]:
+    """Sum of the loss over (R, L, D) L2-normalised tokens, and its gradient, by blocks of rows."""
+    num_bins = tokens.shape[1]
+    block = max(1, max_correlations // num_bins)
+    total, slope = tokens.new_zeros(()), torch.zeros_like(tokens)
+    for start in range(0, num_bins, block):
+        rows = slice(start, start + block)
+        with torch.enable_grad():
+            leaf = tokens.detach().requires_grad_()
+            keys = tokens if detach_keys else leaf
+            loss = _scd_rows(leaf[:, rows], keys, target[:, rows], target, **options).sum()
+        total += loss.detach()
+        slope += torch.autograd.grad(loss, leaf)[0]
+    return total / num_bins, slope.div_(num_bins)
 
 
 @MODELS.register_module()
@@ -86,8 +194,8 @@ class SCDLoss(nn.Module):
     """Spatial Correlation Distillation over pooled regions; see :func:`scd_loss`.
 
     All regions go through one batched product while ``R * L * L`` stays under
-    ``max_correlations``; above it they are streamed in chunks whose correlations are recomputed in
-    the backward pass, so that memory grows with one chunk and not with the batch.
+    ``max_correlations``; above it they are streamed in pieces whose gradient is formed at once: a
+    few regions at a time, and a block of rows of one region where a single (L, L) is too large.
 
     Two published forms are one config away: the plain softmax form (defaults), and the min-max form
     of the first author's later UniRefiner: ``normalize='minmax', student_temperature=0.2,
@@ -104,7 +212,8 @@ class SCDLoss(nn.Module):
         roi_size: Side of the RoIAlign grid, ``L = roi_size ** 2``. Not stated in the paper; default
             8 from this project's pilots.
         loss_weight: Lambda. Not stated in the paper; 1 from the pilot on real photos.
-        max_correlations: Elements of the largest (chunk, L, L) tensor kept at once.
+        max_correlations: Elements of the largest correlation tensor kept at once (2 ** 25: 128
+            MiB); about ten of them live together.
 
     Raises:
         ValueError: On an unknown ``normalize`` or ``divergence``, or a temperature <= 0.
@@ -165,19 +274,59 @@ class SCDLoss(nn.Module):
         if num_regions == 0:
             return student.sum() * 0.0
         with torch.autocast(student.device.type, enabled=False):
-            chunk = max(1, self.max_correlations // num_bins**2)
-            if chunk >= num_regions:
+            if num_regions * num_bins**2 <= self.max_correlations:
                 total = scd_loss(student, teacher, **self.options).sum()
             else:
-                total = self._streamed_sum(student, teacher, chunk)
+                step = max(1, self.max_correlations // num_bins**2)
+                pieces = [
+                    _Piece(slice(start, start + step), nn.Identity())
+                    for start in range(0, num_regions, step)
+                ]
+                total = self._streamed_sum(student, teacher, pieces)
         return self.loss_weight * total / (num_regions if avg_factor is None else avg_factor)
 
-    def _streamed_sum(self, student: Tensor, teacher: Tensor, chunk: int) -> Tensor:
-        total = student.new_zeros((), dtype=torch.float32)
-        compute = partial(scd_loss, **self.options)
-        for student_chunk, teacher_chunk in zip(
-            student.split(chunk), teacher.split(chunk), strict=True
-        ):
-            losses = checkpoint(compute, student_chunk, teacher_chunk, use_reentrant=False)
-            total = total + losses.sum()
-        return total
+    def of_maps(
+        self,
+        student: Tensor,
+        teacher: Tensor,
+        boxes: Tensor,
+        avg_factor: float | Tensor | None = None,
+    ) -> Tensor:
+        """Pool the regions of two maps and compute the weighted loss.
+
+        When regions are streamed, pooling is part of the stream, so that the tokens of one piece
+        live at a time as well.
+
+        Args:
+            student: Student maps (B, D, h, w), any norm.
+            teacher: Teacher maps (B, D', h', w') of the same images, any norm; no gradient.
+            boxes: (R, 5) rows [image index, x1, y1, x2, y2] in [0, 1] of the canvas, images in
+                order.
+            avg_factor: As in :meth:`forward`.
+
+        Returns:
+            Scalar, float32.
+        """
+        student, teacher = F.normalize(student, dim=1), F.normalize(teacher.detach(), dim=1)
+        num_bins = self.roi_size**2
+        if len(boxes) * num_bins**2 <= self.max_correlations:
+            pooled = (pool_tokens(maps, boxes, self.roi_size) for maps in (student, teacher))
+            return self(*pooled, avg_factor=avg_factor)
+        step = max(1, self.max_correlations // num_bins**2)
+        pieces = []
+        for image, of_image in enumerate(_split_by_image(boxes, len(student))):
+            for part in of_image.split(step):
+                pool = partial(pool_tokens, boxes=part, output_size=self.roi_size)
+                pieces.append(_Piece(slice(image, image + 1), pool))
+        with torch.autocast(student.device.type, enabled=False):
+            total = self._streamed_sum(student, teacher, pieces)
+        return self.loss_weight * total / (len(boxes) if avg_factor is None else avg_factor)
+
+    def _streamed_sum(self, student: Tensor, teacher: Tensor, pieces: list[_Piece]) -> Tensor:
+        return _StreamedSum.apply(student, teacher, pieces, self.max_correlations, self.options)
+
+
+def _split_by_image(boxes: Tensor, num_images: int) -> list[Tensor]:
+    """Boxes (R, 5) of each image alone, every one with image index 0."""
+    counts = torch.bincount(boxes[:, 0].long(), minlength=num_images).tolist()
+    return [F.pad(part[:, 1:], (1, 0)) for part in boxes.split(counts)]
