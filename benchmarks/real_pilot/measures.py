@@ -56,9 +56,7 @@ class PilotEvaluation:
         ]
         to_super = self.dataset.class_to_super
         self.supers = [np.where(c >= 0, to_super[c], -1) for c in self.classes]
-        needed, preprocess.needs_crops = preprocess.needs_crops, False
         batches = [panoptic_batch(image, preprocess) for image in self.dataset]
-        preprocess.needs_crops = needed
         self.inputs = [batch.images for batch, _ in batches]
         self.boxes = [batch.boxes for batch, _ in batches]
         self.box_labels = torch.cat([labels for _, labels in batches])

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import ClassVar
 
 import torch
 from mmengine.dist import all_reduce
@@ -12,6 +13,7 @@ from mmengine.logging import MessageHub
 from mmengine.model import BaseModel
 from torch import Tensor
 
+from .feature_cache import FeatureCache
 from .region_batch import RegionBatch
 
 
@@ -28,11 +30,12 @@ def mean_over_processes(count: int, device: torch.device) -> Tensor:
 
 def check_finite(losses: dict[str, Tensor], img_paths: list[str]) -> None:
     """Raise :class:`NonFiniteLossError` with iteration, loss parts and images, if one is not."""
-    values = {name: float(value.detach()) for name, value in losses.items()}
-    if all(torch.isfinite(torch.tensor(list(values.values())))):
+    values = torch.stack([value.detach().float() for value in losses.values()])
+    if values.isfinite().all():  # one wait for the device, however many losses
         return
     iteration = MessageHub.get_current_instance().get_info('iter', 0)
-    parts = ', '.join(f'{name} = {value:g}' for name, value in values.items())
+    named = zip(losses, values.tolist(), strict=True)
+    parts = ', '.join(f'{name} = {value:g}' for name, value in named)
     raise NonFiniteLossError(
         f'expected finite losses, got {parts} at iteration {iteration} on images {img_paths}; the '
         'last checkpoint is untouched. Lower the learning rate or the loss scale, or use bfloat16.'
@@ -53,21 +56,92 @@ def draws_of_iteration() -> Iterator[None]:
 
 
 class DistillationModel(BaseModel):
-    """Base of the two stages: ``loss`` trains, ``predict`` and ``tensor`` return dense maps."""
+    """Base of the two stages: ``loss`` trains, ``predict`` and ``tensor`` return dense maps.
+
+    Args:
+        data_preprocessor: Config of :class:`RegionPreprocessor`.
+        cache_dir: Folder of :class:`FeatureCache`; None caches nothing.
+        cache_features: Which of the stage's :attr:`FEATURES` are cached there; None all.
+
+    Attributes:
+        FEATURES: What the frozen side computes: ``{name: has one row per region}``.
+
+    Raises:
+        ValueError: On an unknown feature, or one of images whose canvas changes with the batch.
+    """
+
+    FEATURES: ClassVar[dict[str, bool]] = {}
+
+    def __init__(
+        self,
+        data_preprocessor: dict | None = None,
+        cache_dir: str | None = None,
+        cache_features: Sequence[str] | None = None,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(data_preprocessor, init_cfg)
+        self.cache_dir = cache_dir
+        self.cache_features = tuple(self.FEATURES if cache_features is None else cache_features)
+        self._caches: dict[str, FeatureCache] = {}
+        unknown = set(self.cache_features) - set(self.FEATURES)
+        if unknown:
+            raise ValueError(
+                f'cache_features: expected names out of {list(self.FEATURES)}, got {unknown}'
+            )
+        of_images = [name for name in self.cache_features if not self.FEATURES[name]]
+        if cache_dir and of_images and getattr(self.data_preprocessor, 'pad_size_divisor', None):
+            raise ValueError(
+                f'cache_features: {of_images} depend on the canvas, which pad_size_divisor fits to '
+                'each batch; cache features of regions only, or leave pad_size_divisor None'
+            )
+
+    def _frozen(
+        self,
+        name: str,
+        batch: RegionBatch,
+        compute: Callable[[RegionBatch], Tensor],
+        version: Callable[[], dict],
+    ) -> Tensor:
+        """A feature of the frozen side, from disk where ``cache_dir`` holds it.
+
+        Args:
+            name: One of :attr:`FEATURES`.
+            batch: The batch.
+            compute: Maps a (sub-)batch to the feature.
+            version: All that decides the feature besides pixels and boxes; asked for once.
+        """
+
+        def without_gradient(part: RegionBatch) -> Tensor:
+            with torch.inference_mode():
+                feature = compute(part)
+            # Inference tensors cannot be saved for backward; their copies can.
+            return feature.clone()
+
+        if self.cache_dir is None or name not in self.cache_features:
+            return without_gradient(batch)
+        if name not in self._caches:
+            described = dict(version(), preprocessing=self.data_preprocessor.description)
+            self._caches[name] = FeatureCache(
+                self.cache_dir, name, described, per_region=self.FEATURES[name]
+            )
+        return self._caches[name].fetch(batch, without_gradient)
 
     def forward(
         self, inputs: RegionBatch, mode: str = 'tensor'
-    ) -> dict[str, Tensor] | list[Tensor] | Tensor:
+    ) -> dict[str, Tensor] | list[dict[str, Tensor | None]] | Tensor:
         """Run one mode of mmengine's model protocol.
 
         Returns:
-            ``'loss'``: scalars by name; ``'predict'``: one map (D, h, w) per image; ``'tensor'``:
-            maps (B, D, h, w).
+            ``'loss'``: scalars by name; ``'predict'``: one dict per image, its ``map`` (D, h, w)
+            and ``picture`` (4,), the xyxy rectangle of the picture on the canvas in [0, 1], which
+            evaluation needs where there is padding; ``'tensor'``: maps (B, D, h, w).
         """
         if mode == 'tensor':
             return self.dense(inputs.images)
         if mode == 'predict':
-            return list(self.dense(inputs.images))
+            maps = self.dense(inputs.images)
+            pictures = [None] * len(maps) if inputs.pictures is None else list(inputs.pictures)
+            return [dict(map=m, picture=p) for m, p in zip(maps, pictures, strict=True)]
         if mode != 'loss':
             raise ValueError(f"mode: expected 'loss', 'predict' or 'tensor', got {mode!r}")
         with draws_of_iteration():

@@ -1,62 +1,73 @@
-"""Disk cache of what the frozen teacher says about an image and its regions."""
+"""Disk cache of one thing that the frozen teacher says about an image or its regions."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
+from mmengine.logging import print_log
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from .region_batch import RegionBatch
 
+_KEY = 'feature'
+
 
 class FeatureCache:
-    """One safetensors file (float16) per image and set of boxes, in a folder per teacher.
+    """One safetensors file (float16) per image, and per set of boxes where it is about regions.
 
     The folder's name is a hash of ``version`` (weights, sizes, modes: whatever changes the
-    features), a file's name one of the image path and the exact boxes. So a cache can never answer
-    for another teacher, sampler or seed; it is simply not found. It pays only where boxes repeat
-    between epochs (``fixed_regions=True``).
+    feature), a file's name one of the image file and, for regions, the exact boxes, which are what
+    sampler, seed and epoch come to. So a cache never answers for another teacher, sampler or seed:
+    it is left aside, a warning names what changed, and a new one is begun beside it.
+
+    Features of images pay from the second epoch on. Features of regions pay when boxes come again:
+    from the second epoch on with ``fixed_regions=True``, otherwise from the second run on, since
+    the draw of an epoch is a function of seed, epoch and image.
 
     Args:
         root: Folder of caches.
+        name: Name of the feature.
         version: JSON-like description of the teacher, written to ``version.json``.
-        per_region: Names of the features with one row per region; the rest have one per image.
+        per_region: One row per region rather than one per image.
     """
 
-    def __init__(self, root: str, version: Mapping, per_region: tuple[str, ...]) -> None:
-        text = json.dumps(version, sort_keys=True, default=str)
+    def __init__(self, root: str, name: str, version: Mapping, per_region: bool) -> None:
+        # Through JSON and back, to compare with what is on disk: tuples become lists.
+        described: dict = json.loads(json.dumps({_KEY: name, **version}, default=str))
+        text = json.dumps(described, sort_keys=True)
         self.folder = Path(root) / hashlib.sha256(text.encode()).hexdigest()[:16]
+        self.per_region = per_region
+        if not self.folder.exists():
+            _tell_what_changed(Path(root), described)
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / 'version.json').write_text(text)
-        self.per_region = per_region
 
     def path(self, img_path: str, boxes: Tensor) -> Path:
-        """File of one image with these boxes (R, 4)."""
+        """File of one image, with these boxes (R, 4) if the feature is about regions."""
         digest = hashlib.sha1(os.fspath(img_path).encode())
         if Path(img_path).exists():  # another picture under the same name is another key
             stat = Path(img_path).stat()
             digest.update(f'{stat.st_size} {stat.st_mtime_ns}'.encode())
-        digest.update(boxes.cpu().float().contiguous().numpy().tobytes())
+        if self.per_region:
+            digest.update(boxes.cpu().float().contiguous().numpy().tobytes())
         return self.folder / f'{digest.hexdigest()}.safetensors'
 
-    def fetch(
-        self, batch: RegionBatch, compute: Callable[[RegionBatch], dict[str, Tensor]]
-    ) -> dict[str, Tensor]:
-        """Features of a batch, computed only for the images that are not cached.
+    def fetch(self, batch: RegionBatch, compute: Callable[[RegionBatch], Tensor]) -> Tensor:
+        """Feature of a batch, computed only for the images that are not cached.
 
         Args:
             batch: The batch.
-            compute: Maps a (sub-)batch to features; first dimension R for the names in
-                ``per_region``, B for the rest.
+            compute: Maps a (sub-)batch to the feature; first dimension R or B.
 
         Returns:
-            Features of the whole batch, in its order, on its device, float32.
+            The feature of the whole batch, in its order, on its device, float32.
         """
         owner = batch.boxes[:, 0].long()
         boxes = [batch.regions[owner == i] for i in range(len(batch.images))]
@@ -64,37 +75,46 @@ class FeatureCache:
         missing = [i for i, path in enumerate(paths) if not path.exists()]
         if missing:
             self._store(batch, missing, paths, compute)
-        stored = [load_file(path, device=str(batch.images.device)) for path in paths]
-        return {
-            name: (torch.cat if name in self.per_region else torch.stack)(
-                [one[name] for one in stored]
-            ).float()
-            for name in stored[0]
-        }
+        device = str(batch.images.device)
+        stored = [load_file(path, device=device)[_KEY].float() for path in paths]
+        return torch.cat(stored) if self.per_region else torch.stack(stored)
 
     def _store(
         self,
         batch: RegionBatch,
         missing: list[int],
         paths: list[Path],
-        compute: Callable[[RegionBatch], dict[str, Tensor]],
+        compute: Callable[[RegionBatch], Tensor],
     ) -> None:
         part = batch.select(missing)
         owner = part.boxes[:, 0].long()
-        features = compute(part)
+        feature = compute(part)
         for position, image in enumerate(missing):
-            tensors = {
-                name: (value[owner == position] if name in self.per_region else value[position])
-                .half()
-                .contiguous()
-                for name, value in features.items()
-            }
-            overflown = [name for name, value in tensors.items() if not value.isfinite().all()]
-            if overflown:
+            own = feature[owner == position] if self.per_region else feature[position]
+            half = own.half().contiguous()
+            if not half.isfinite().all():
                 raise ValueError(
                     f'expected features of {part.img_paths[position]} within the range of float16, '
-                    f'got larger {overflown}; train without cache_dir'
+                    'got larger ones; train without cache_dir'
                 )
             temporary = paths[image].with_suffix(f'.{os.getpid()}.tmp')
-            save_file(tensors, temporary)
+            save_file({_KEY: half}, temporary)
             temporary.replace(paths[image])
+
+
+def _tell_what_changed(root: Path, version: dict) -> None:
+    """Warn when a cache of the same feature exists that this run cannot use, and say why."""
+    found = [json.loads(path.read_text()) for path in sorted(root.glob('*/version.json'))]
+    differences = [
+        [key for key in {*version, *other} if version.get(key) != other.get(key)]
+        for other in found
+        if other.get(_KEY) == version[_KEY]
+    ]
+    if differences:
+        nearest = min((sorted(keys) for keys in differences), key=len)
+        print_log(
+            f'cache_dir {root}: {len(differences)} cache(s) of {version[_KEY]!r} are of another '
+            f'teacher and stay unused; the nearest differs in {nearest}. Computing anew.',
+            logger='current',
+            level=logging.WARNING,
+        )

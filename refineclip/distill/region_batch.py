@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -20,7 +21,9 @@ class RegionBatch:
         images: (B, 3, H, W) normalised.
         boxes: (R, 5) rows [image index, x1, y1, x2, y2], in [0, 1] of the *canvas* of ``images``.
         regions: (R, 4) xyxy, the same boxes in [0, 1] of the original image.
-        crops: (R, 3, c, c) normalised, or None when the stage asked for no crops.
+        cut_crops: Cuts and normalises the crops of some regions, positions in, (R', 3, c, c) out;
+            called only when a teacher looks, so that cached features cost no crop. None in batches
+            made without pictures.
         crop_boxes: (R, 4) xyxy, where the region of ``boxes`` lies in its crop, in [0, 1] of the
             crop's canvas. Outside lies zero padding (letterbox), or context when the crop is
             larger than the region (``crop_enlarge``).
@@ -28,17 +31,20 @@ class RegionBatch:
         img_ids: (B,) int64, index of the image in its dataset.
         epochs: (B,) int64, epoch that the region draw belongs to.
         labels: (R,) int64, index of each region's noun, or None when the sampler knows none.
+        pictures: (B, 4) xyxy, where each picture lies on the canvas of ``images``, in [0, 1] of the
+            canvas; the rest is padding. None where whoever made the batch did not say.
     """
 
     images: Tensor
     boxes: Tensor
     regions: Tensor
-    crops: Tensor | None
+    cut_crops: Callable[[list[int]], Tensor] | None
     crop_boxes: Tensor
     img_paths: list[str]
     img_ids: Tensor
     epochs: Tensor
     labels: Tensor | None = None
+    pictures: Tensor | None = None
 
     def __len__(self) -> int:
         """Return the number of images, B."""
@@ -49,6 +55,17 @@ class RegionBatch:
         """Number of regions of all images together, R."""
         return self.boxes.shape[0]
 
+    @cached_property
+    def crops(self) -> Tensor:
+        """Crops of all regions, (R, 3, c, c) normalised, cut when first asked for.
+
+        Raises:
+            ValueError: The batch was made without pictures.
+        """
+        if self.cut_crops is None:
+            raise ValueError('expected a batch of a RegionPreprocessor, got one without pictures')
+        return self.cut_crops(list(range(self.num_regions)))
+
     def select(self, images: Sequence[int]) -> RegionBatch:
         """Return the batch of some images and their regions, in the given order.
 
@@ -56,22 +73,24 @@ class RegionBatch:
             images: Positions in this batch, without repeats.
         """
         owner = self.boxes[:, 0].long()
-        rows = [(owner == image).nonzero().flatten() for image in images]
-        regions = torch.cat([*rows, owner.new_zeros(0)])
+        of_images = [(owner == image).nonzero().flatten() for image in images]
+        regions = torch.cat([*of_images, owner.new_zeros(0)])
         boxes = self.boxes[regions].clone()
         boxes[:, 0] = torch.cat(
-            [torch.full_like(row, i, dtype=boxes.dtype) for i, row in enumerate(rows)]
+            [torch.full_like(row, i, dtype=boxes.dtype) for i, row in enumerate(of_images)]
             + [boxes.new_zeros(0)]
         )
+        rows, cut = regions.tolist(), self.cut_crops
         index = torch.tensor(list(images), dtype=torch.long, device=owner.device)
         return RegionBatch(
             images=self.images[index],
             boxes=boxes,
             regions=self.regions[regions],
-            crops=None if self.crops is None else self.crops[regions],
+            cut_crops=None if cut is None else lambda part: cut([rows[i] for i in part]),
             crop_boxes=self.crop_boxes[regions],
             img_paths=[self.img_paths[image] for image in images],
             img_ids=self.img_ids[index],
             epochs=self.epochs[index],
             labels=None if self.labels is None else self.labels[regions],
+            pictures=None if self.pictures is None else self.pictures[index],
         )

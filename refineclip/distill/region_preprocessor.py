@@ -7,6 +7,7 @@ antialiased resize per picture size. Values differ from Pillow's bicubic by its 
 from __future__ import annotations
 
 import logging
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
@@ -44,7 +45,10 @@ class RegionPreprocessor(BaseDataPreprocessor):
         crop_resize: 'letterbox' or 'squash'.
         crop_enlarge: Crop the box enlarged by this factor about its centre and clipped to the
             image. 1.5 with proposals in CLIPSelf's published code, 1 with grid cells.
-        needs_crops: Make crops; False leaves ``RegionBatch.crops`` None.
+        pad_size_divisor: Pad a batch no further than its largest picture, rounded up to a multiple
+            of this (the patch size); ``image_size`` is then the largest canvas. With batches of
+            similar shapes (:class:`SimilarShapeBatchSampler`) nearly no padding is encoded. It
+            changes numbers: padding no longer takes part in attention. None pads to ``image_size``.
         non_blocking: Copy to the device without blocking.
 
     Raises:
@@ -63,7 +67,7 @@ class RegionPreprocessor(BaseDataPreprocessor):
         image_resize: str = 'letterbox',
         crop_resize: str = 'letterbox',
         crop_enlarge: float = 1.0,
-        needs_crops: bool = True,
+        pad_size_divisor: int | None = None,
         non_blocking: bool = False,
     ) -> None:
         super().__init__(non_blocking=non_blocking)
@@ -72,6 +76,8 @@ class RegionPreprocessor(BaseDataPreprocessor):
                 raise ValueError(f'{name}: expected one of {RESIZE_MODES}, got {mode!r}.')
         if crop_enlarge < 1:
             raise ValueError(f'crop_enlarge: expected a factor >= 1, got {crop_enlarge}.')
+        if pad_size_divisor is not None and pad_size_divisor < 1:
+            raise ValueError(f'pad_size_divisor: expected pixels >= 1, got {pad_size_divisor}.')
         if max(std) < 1:
             raise ValueError(f'std: expected values in the scale 0..255, got {tuple(std)}.')
         self.image_size = _as_size('image_size', image_size)
@@ -79,7 +85,7 @@ class RegionPreprocessor(BaseDataPreprocessor):
         self.image_resize = image_resize
         self.crop_resize = crop_resize
         self.crop_enlarge = crop_enlarge
-        self.needs_crops = needs_crops
+        self.pad_size_divisor = pad_size_divisor
         self.normalization = {'mean': tuple(mean), 'std': tuple(std)}
         self.register_buffer('mean', torch.tensor(mean).float().view(3, 1, 1), persistent=False)
         self.register_buffer('std', torch.tensor(std).float().view(3, 1, 1), persistent=False)
@@ -95,6 +101,7 @@ class RegionPreprocessor(BaseDataPreprocessor):
             'image_resize': self.image_resize,
             'crop_resize': self.crop_resize,
             'crop_enlarge': self.crop_enlarge,
+            'pad_size_divisor': self.pad_size_divisor,
         }
 
     @torch.no_grad()
@@ -125,29 +132,44 @@ class RegionPreprocessor(BaseDataPreprocessor):
             _fit((y2 - y1, x2 - x1), self.crop_size, self.crop_resize, True)
             for x1, y1, x2, y2 in cuts.tolist()
         ]
-        canvas_boxes = _place(regions, image_rects, owner, self.image_size)
+        canvas = self._canvas(image_rects)
+        canvas_boxes = _place(regions, image_rects, owner, canvas)
         inside = _relative(regions.double() * sides, cuts.double())
+        whole = torch.tensor([[0.0, 0.0, 1.0, 1.0]]).repeat(count, 1)
+        pictures = _place(whole, image_rects, torch.arange(count), canvas)
         crop_boxes = _place(inside, crop_rects, torch.arange(len(cuts)), self.crop_size)
-        crops = None
-        if self.needs_crops:
-            pieces = [
-                images[i][:, y1:y2, x1:x2]
-                for i, (x1, y1, x2, y2) in zip(owner.tolist(), cuts.tolist(), strict=True)
-            ]
-            crops = self._paste(pieces, crop_rects, self.crop_size)
+        owners, corners = owner.tolist(), cuts.tolist()
+
+        def cut_crops(rows: list[int]) -> Tensor:
+            pieces = []
+            for row in rows:
+                x1, y1, x2, y2 = corners[row]
+                pieces.append(images[owners[row]][:, y1:y2, x1:x2])
+            return self._paste(pieces, [crop_rects[row] for row in rows], self.crop_size)
+
         batch = RegionBatch(
-            images=self._paste(images, image_rects, self.image_size),
+            images=self._paste(images, image_rects, canvas),
             boxes=torch.cat([owner[:, None].float(), canvas_boxes], dim=1).to(self.device),
             regions=regions.to(self.device),
-            crops=crops,
+            cut_crops=cut_crops,
             crop_boxes=crop_boxes.to(self.device),
             img_paths=list(data.get('img_paths') or [''] * count),
             img_ids=torch.tensor(data.get('img_ids') or range(count)).long().to(self.device),
             epochs=torch.tensor(data.get('epochs') or [0] * count).long().to(self.device),
             labels=torch.cat(data['labels']).to(self.device) if data.get('labels') else None,
+            pictures=pictures.to(self.device),
         )
         return {'inputs': batch}
 
+    def _canvas(self, rects: list[Rect]) -> Size:
+        """Canvas (H, W) of a batch whose pictures take these xyxy pixels."""
+        if self.pad_size_divisor is None or not rects:
+            return self.image_size
+        divisor = self.pad_size_divisor
+        right, bottom = (max(rect[side] for rect in rects) for side in (2, 3))
+        return math.ceil(bottom / divisor) * divisor, math.ceil(right / divisor) * divisor
+
+    @torch.no_grad()
     def _paste(self, pictures: list[Tensor], rects: list[Rect], size: Size) -> Tensor:
         """Resize K uint8 pictures (3, h, w) onto their xyxy pixel ``rects`` of zero canvases.
 
@@ -176,8 +198,11 @@ def check_preprocessing(preprocessor: RegionPreprocessor, visual: DenseViT) -> N
     Raises:
         ValueError: A size is no multiple of the encoder's patch.
     """
-    for name in ('image_size', 'crop_size'):
-        size = getattr(preprocessor, name)
+    divisor = preprocessor.pad_size_divisor
+    sizes = dict(image_size=preprocessor.image_size, crop_size=preprocessor.crop_size)
+    if divisor is not None:
+        sizes['pad_size_divisor'] = (divisor, divisor)
+    for name, size in sizes.items():
         if any(side % visual.patch_size for side in size):
             raise ValueError(
                 f'data_preprocessor.{name}: expected multiples of the patch size '

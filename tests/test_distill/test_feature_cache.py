@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 
 import pytest
@@ -36,7 +37,7 @@ def make_batch(names: str = 'abc', shift: float = 0.0) -> RegionBatch:
         images=values[:, None, None, None].expand(-1, 3, 4, 4),
         boxes=torch.cat([owner[:, None].float(), regions], dim=1),
         regions=regions,
-        crops=None,
+        cut_crops=None,
         crop_boxes=regions,
         img_paths=paths,
         img_ids=torch.arange(len(paths)),
@@ -50,87 +51,105 @@ class Teacher:
     def __init__(self) -> None:
         self.seen: list[str] = []
 
-    def __call__(self, batch: RegionBatch) -> dict[str, torch.Tensor]:
+    def map(self, batch: RegionBatch) -> torch.Tensor:
+        self.seen += batch.img_paths
+        return batch.images.mean(dim=1, keepdim=True) / 3
+
+    def rows(self, batch: RegionBatch) -> torch.Tensor:
         self.seen += batch.img_paths
         owner = batch.boxes[:, 0].long()
         area = (batch.regions[:, 2:] - batch.regions[:, :2]).prod(dim=1)
-        return {
-            'map': batch.images.mean(dim=1, keepdim=True) / 3,
-            'rows': torch.stack([batch.images[owner, 0, 0, 0], area], dim=1),
-        }
+        return torch.stack([batch.images[owner, 0, 0, 0], area], dim=1)
 
 
 @pytest.fixture
-def cache(tmp_path) -> FeatureCache:
-    return FeatureCache(str(tmp_path), {'weights': 'w'}, per_region=('rows',))
+def rows(tmp_path) -> FeatureCache:
+    return FeatureCache(str(tmp_path), 'rows', {'weights': 'w'}, per_region=True)
 
 
-def test_second_fetch_computes_nothing_and_equals_the_first(cache):
+@pytest.fixture
+def maps(tmp_path) -> FeatureCache:
+    return FeatureCache(str(tmp_path), 'map', {'weights': 'w'}, per_region=False)
+
+
+def test_second_fetch_computes_nothing_and_equals_the_first(rows, maps):
     teacher = Teacher()
-    first = cache.fetch(make_batch(), teacher)
-    second = cache.fetch(make_batch(), teacher)
-    assert teacher.seen == ['a.jpg', 'b.jpg', 'c.jpg']
-    assert all(torch.equal(first[name], second[name]) for name in ('map', 'rows'))
+    first = rows.fetch(make_batch(), teacher.rows), maps.fetch(make_batch(), teacher.map)
+    second = rows.fetch(make_batch(), teacher.rows), maps.fetch(make_batch(), teacher.map)
+    assert teacher.seen == ['a.jpg', 'b.jpg', 'c.jpg'] * 2
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
     # By hand: image values 1, 2, 3 per region, and the areas of BOXES.
     expected = [[1, 0.25], [1, 0.5625], [2, 1], [3, 0.25], [3, 0.25], [3, 0.01]]
-    torch.testing.assert_close(second['rows'], torch.tensor(expected), atol=1e-4, rtol=0)
-    assert second['map'].shape == (3, 1, 4, 4)
-    assert second['map'].dtype == torch.float32
+    torch.testing.assert_close(second[0], torch.tensor(expected), atol=1e-4, rtol=0)
+    assert second[1].shape == (3, 1, 4, 4)
+    assert second[1].dtype == torch.float32
 
 
-def test_stored_as_float16_and_no_worse_than_that(cache):
+def test_stored_as_float16_and_no_worse_than_that(maps):
     teacher = Teacher()
-    exact = teacher(make_batch())['map']
-    fetched = cache.fetch(make_batch(), teacher)['map']
+    exact = teacher.map(make_batch())
+    fetched = maps.fetch(make_batch(), teacher.map)
     assert 0 < (fetched - exact).abs().max() < 2**-11  # 1/3 and 2/3 are no binary fractions
-    files = sorted(cache.folder.glob('*.safetensors'))
+    files = sorted(maps.folder.glob('*.safetensors'))
     assert len(files) == 3
     assert {value.dtype for value in load_file(files[0]).values()} == {torch.float16}
 
 
-def test_only_the_images_that_are_missing_are_computed(cache):
+def test_only_the_images_that_are_missing_are_computed(rows, maps):
     teacher = Teacher()
-    cache.fetch(make_batch('b'), teacher)
+    rows.fetch(make_batch('b'), teacher.rows)
+    maps.fetch(make_batch('b'), teacher.map)
     teacher.seen.clear()
-    mixed = cache.fetch(make_batch('cba'), teacher)
+    mixed = rows.fetch(make_batch('cba'), teacher.rows)
     assert teacher.seen == ['c.jpg', 'a.jpg']
-    assert mixed['rows'][:, 0].tolist() == [3, 3, 3, 2, 1, 1]
-    assert torch.allclose(mixed['map'][:, 0, 0, 0], torch.tensor([3.0, 2.0, 1.0]) / 3, atol=1e-3)
+    assert mixed[:, 0].tolist() == [3, 3, 3, 2, 1, 1]
+    mixed = maps.fetch(make_batch('cba'), teacher.map)
+    assert torch.allclose(mixed[:, 0, 0, 0], torch.tensor([3.0, 2.0, 1.0]) / 3, atol=1e-3)
 
 
-def test_other_boxes_miss(cache):
+def test_other_boxes_miss_where_they_matter(rows, maps):
     teacher = Teacher()
-    cache.fetch(make_batch('a'), teacher)
-    shifted = cache.fetch(make_batch('a', shift=1e-6), teacher)
+    rows.fetch(make_batch('a'), teacher.rows)
+    shifted = rows.fetch(make_batch('a', shift=1e-6), teacher.rows)
     assert teacher.seen == ['a.jpg', 'a.jpg']
-    assert shifted['rows'].shape == (2, 2)
+    assert shifted.shape == (2, 2)
+    maps.fetch(make_batch('a'), teacher.map)
+    maps.fetch(make_batch('a', shift=0.1), teacher.map)
+    assert len(teacher.seen) == 3
 
 
 @pytest.mark.parametrize('version', [{'weights': 'v'}, {'weights': 'w', 'size': 32}])
-def test_other_versions_miss(cache, tmp_path, version):
-    teacher = Teacher()
-    cache.fetch(make_batch('a'), teacher)
-    other = FeatureCache(str(tmp_path), version, per_region=('rows',))
-    other.fetch(make_batch('a'), teacher)
+def test_other_versions_are_refused_and_named(rows, tmp_path, monkeypatch, version):
+    teacher, told = Teacher(), []
+    monkeypatch.setattr(
+        feature_cache, 'print_log', lambda text, logger, level: told.append((text, level))
+    )
+    rows.fetch(make_batch('a'), teacher.rows)
+    other = FeatureCache(str(tmp_path), 'rows', version, per_region=True)
+    other.fetch(make_batch('a'), teacher.rows)
     assert teacher.seen == ['a.jpg', 'a.jpg']
-    same = FeatureCache(str(tmp_path), {'weights': 'w'}, per_region=('rows',))
-    same.fetch(make_batch('a'), teacher)
+    changed = 'size' if 'size' in version else 'weights'
+    assert len(told) == 1
+    assert f"['{changed}']" in told[0][0]
+    assert told[0][1] == logging.WARNING
+    FeatureCache(str(tmp_path), 'rows', {'weights': 'w'}, True).fetch(make_batch('a'), teacher.rows)
+    FeatureCache(str(tmp_path), 'map', version, False)  # another feature is no reason to warn
     assert len(teacher.seen) == 2
+    assert len(told) == 1
 
 
-def test_an_image_without_regions(cache):
+def test_an_image_without_regions(rows, maps):
     batch = make_batch('ab')
     keep = batch.boxes[:, 0] == 0
     batch.boxes, batch.regions = batch.boxes[keep], batch.regions[keep]
     batch.crop_boxes = batch.crop_boxes[keep]
     for _ in range(2):
-        features = cache.fetch(batch, Teacher())
-        assert features['rows'][:, 0].tolist() == [1, 1]
-        assert len(features['map']) == 2
+        assert rows.fetch(batch, Teacher().rows)[:, 0].tolist() == [1, 1]
+        assert len(maps.fetch(batch, Teacher().map)) == 2
 
 
 @pytest.mark.parametrize('died_in', ['write', 'rename'])
-def test_a_killed_write_leaves_no_file(cache, monkeypatch, died_in):
+def test_a_killed_write_leaves_no_file(rows, monkeypatch, died_in):
     class Killed(BaseException):
         """Like a signal: nothing may catch it."""
 
@@ -148,9 +167,9 @@ def test_a_killed_write_leaves_no_file(cache, monkeypatch, died_in):
         else:
             patch.setattr(os, 'replace', no_rename)
         with pytest.raises(Killed):
-            cache.fetch(make_batch('a'), teacher)
-    assert list(cache.folder.glob('*.safetensors')) == []
-    assert cache.fetch(make_batch('a'), teacher)['rows'].shape == (2, 2)
+            rows.fetch(make_batch('a'), teacher.rows)
+    assert list(rows.folder.glob('*.safetensors')) == []
+    assert rows.fetch(make_batch('a'), teacher.rows).shape == (2, 2)
     assert teacher.seen == ['a.jpg', 'a.jpg']
 
 
@@ -233,19 +252,16 @@ def test_stage_two_loss_from_the_cache_equals_the_computed_one(tmp_path, monkeyp
         torch.testing.assert_close(cached[name], value, atol=2e-3, rtol=2e-3)
 
 
-def test_a_replaced_picture_is_computed_anew(cache, tmp_path):
+def test_a_replaced_picture_is_computed_anew(rows, tmp_path):
     picture, boxes = tmp_path / 'a.jpg', torch.zeros(1, 4)
     picture.write_bytes(b'one')
-    first = cache.path(str(picture), boxes)
-    assert cache.path(str(picture), boxes) == first
+    first = rows.path(str(picture), boxes)
+    assert rows.path(str(picture), boxes) == first
     picture.write_bytes(b'another')
-    assert cache.path(str(picture), boxes) != first
+    assert rows.path(str(picture), boxes) != first
 
 
-def test_what_float16_cannot_hold_is_an_error(cache):
-    def huge(batch: RegionBatch) -> dict[str, torch.Tensor]:
-        return {'map': torch.full((len(batch), 1), 1e6)}
-
+def test_what_float16_cannot_hold_is_an_error(maps):
     with pytest.raises(ValueError, match='float16'):
-        cache.fetch(make_batch(), huge)
-    assert not list(cache.folder.glob('*.safetensors'))
+        maps.fetch(make_batch(), lambda batch: torch.full((len(batch), 1), 1e6))
+    assert not list(maps.folder.glob('*.safetensors'))

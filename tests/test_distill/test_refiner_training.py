@@ -85,14 +85,29 @@ def test_initial_cosine_guard():
 
 
 def test_cached_features_equal_live_ones(tmp_path):
-    model = build(cache_dir=str(tmp_path), loss=dict(type='RefineLoss', kind='cosine', roi_size=2))
+    loss = dict(type='RefineLoss', kind='cosine', roi_size=2)
+    model, plain = build(cache_dir=str(tmp_path), loss=loss), build(loss=loss)
+    plain.load_state_dict(model.state_dict())
     batch = region_batch(model)
-    live = model._compute_frozen(batch)
+    live = plain.frozen_features(batch)
     first, second = (model.frozen_features(batch) for _ in range(2))
     for name, value in live.items():
         torch.testing.assert_close(first[name], value, atol=5e-3, rtol=1e-2)
         torch.testing.assert_close(first[name], second[name], atol=0, rtol=0)
     model(batch, mode='loss')['loss_refine'].backward()
+
+
+def test_the_trunk_of_an_image_is_cached_whatever_its_regions(tmp_path, monkeypatch):
+    model = build(cache_dir=str(tmp_path))
+    model.frozen_features(region_batch(model))
+    data, calls = raw_batch(), []
+    data['boxes'] = [boxes * 0.9 for boxes in data['boxes']]
+    original = model.encoder.visual.embed
+    monkeypatch.setattr(
+        model.encoder.visual, 'embed', lambda x: calls.append(len(x)) or original(x)
+    )
+    model.frozen_features(model.data_preprocessor(data, True)['inputs'])
+    assert calls == [6]  # the crops of the new boxes
 
 
 def test_random_draws_depend_on_seed_and_iteration_only():

@@ -42,8 +42,8 @@ def build(method='r-sc-rla', **kwargs):
 def test_one_key_moves_through_the_family(method, parts, crops):
     model = build(method)
     batch = region_batch(model)
-    assert (batch.crops is not None) == crops
     losses = model(batch, mode='loss')
+    assert ('crops' in vars(batch)) == crops  # cut only if the teacher looks
     assert {name for name in losses if name.startswith('loss')} == parts
     assert (model.teacher.refiner is not None) == method.startswith('r-sc')
 
@@ -127,6 +127,30 @@ def test_cached_targets_equal_live_ones(tmp_path):
     model(batch, mode='loss')['loss_rla'].backward()
 
 
+def test_cached_crops_are_not_cut_again(tmp_path, monkeypatch):
+    model = build('r-sc-rla', cache_dir=str(tmp_path), cache_features=['crops'])
+    model(region_batch(model), mode='loss')
+    again, cut = region_batch(model), []
+    original = again.cut_crops
+    again.cut_crops = lambda rows: cut.append(rows) or original(rows)
+    model(again, mode='loss')
+    assert cut == []
+    assert len(list(tmp_path.glob('*/version.json'))) == 1  # maps are computed, not stored
+    other = region_batch(model, seed=1)  # other pictures under other names
+    mixed = other.select([1])
+    model.teacher_features(mixed)
+    assert 'crops' not in vars(other)  # the crops of one image do not make those of all
+
+
+def test_cache_features_are_checked():
+    with pytest.raises(ValueError, match="expected names out of \\['map', 'crops'\\]"):
+        build('rla', cache_dir='x', cache_features=['trunk'])
+    pixels = dict(PREPROCESSOR, pad_size_divisor=8)
+    with pytest.raises(ValueError, match='depend on the canvas'):
+        build('sc-rla', cache_dir='x', data_preprocessor=pixels)
+    build('sc-rla', cache_dir='x', cache_features=['crops'], data_preprocessor=pixels)
+
+
 def test_methods_share_the_cache_of_crops(tmp_path, monkeypatch):
     """RLA has embedded the crops; R-SC-RLA only has its own target map to compute."""
     first = build('rla', cache_dir=str(tmp_path))
@@ -167,9 +191,9 @@ def test_region_text_uses_labels():
     data = raw_batch()
     data['labels'] = [torch.tensor([1, 4]), torch.tensor([0, 0]), torch.tensor([2, 1])]
     batch = model.data_preprocessor(data, True)['inputs']
-    assert batch.crops is None
     assert batch.labels.tolist() == [1, 4, 0, 0, 2, 1]
     model(batch, mode='loss')['loss_rla'].backward()
+    assert 'crops' not in vars(batch)
 
 
 def test_select_regions_by_area():
@@ -185,7 +209,8 @@ def test_modes():
     batch = region_batch(model)
     maps = model(batch, mode='tensor')
     assert maps.shape == (3, 12, 4, 4)
-    assert [tuple(one.shape) for one in model(batch, mode='predict')] == [(12, 4, 4)] * 3
+    predicted = model(batch, mode='predict')
+    assert [tuple(one['map'].shape) for one in predicted] == [(12, 4, 4)] * 3
     with pytest.raises(ValueError, match='mode'):
         model(batch, mode='train')
 

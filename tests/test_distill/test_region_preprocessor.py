@@ -183,12 +183,37 @@ def test_degenerate_box_still_has_a_crop() -> None:
     assert batch.crop_boxes.isfinite().all()
 
 
-def test_crops_can_be_switched_off() -> None:
-    data = {'inputs': [photo(40, 60)], 'boxes': [torch.tensor([[0, 0, 0.5, 1]])]}
-    with_crops, without = run(data), run(data, needs_crops=False)
-    assert without.crops is None
-    assert torch.equal(with_crops.crop_boxes, without.crop_boxes)
-    assert torch.equal(with_crops.boxes, without.boxes)
+def test_crops_are_cut_when_asked_for_and_only_those() -> None:
+    boxes = [torch.tensor([[0, 0, 0.5, 1], [0.2, 0.1, 0.9, 0.8]]), torch.tensor([[0, 0, 1, 1.0]])]
+    data = {'inputs': [photo(40, 60), photo(50, 30)], 'boxes': boxes}
+    batch, part = run(data), run(data).select([1, 0])
+    assert 'crops' not in vars(batch)
+    assert torch.equal(part.crops, batch.crops[[2, 0, 1]])
+    assert torch.equal(batch.cut_crops([1]), batch.crops[1:2])
+    assert torch.equal(part.select([1]).crops, batch.crops[:2])
+    batch.cut_crops = None
+    with pytest.raises(ValueError, match='without pictures'):
+        _ = batch.select([0]).crops
+
+
+def test_pad_size_divisor_by_hand() -> None:
+    # 100 x 50 px on 64: 64 x 32. 60 x 30 px: 64 x 32. Divisor 24: 72 x 48.
+    image = with_rectangle(50, 100, (50, 25, 100, 50))
+    boxes = in_unit((50, 25, 100, 50), 50, 100)
+    data = {'inputs': [image, photo(30, 60)], 'boxes': [boxes, boxes]}
+    batch = run(data, pad_size_divisor=24)
+    assert batch.images.shape == (2, 3, 48, 72)
+    assert torch.allclose(batch.boxes[0], torch.tensor([0, 32 / 72, 16 / 48, 64 / 72, 32 / 48]))
+    whole = run(data)
+    assert torch.equal(batch.images[:, :, :32, :64], whole.images[:, :, :32, :64])
+    assert torch.equal(batch.crops, whole.crops)
+    assert run(data | {'inputs': [], 'boxes': []}, pad_size_divisor=24).images.shape[1:] == (
+        3,
+        64,
+        64,
+    )
+    with pytest.raises(ValueError, match='pad_size_divisor'):
+        build(pad_size_divisor=0)
 
 
 def test_labels_pass_through() -> None:
