@@ -18,7 +18,8 @@ class RegionAccuracy:
 
     Attributes:
         scores: ``top{k}``, ``things_top{k}``, ``stuff_top{k}`` over all regions of the group, and
-            ``class_top{k}``, the mean over the classes that occur; each resamples over images.
+            ``class_top{k}``, ``things_class_top{k}``, ``stuff_class_top{k}``, the mean over the
+            group's classes that occur; each resamples over images.
         per_class: ``top{k}`` -> (C,) accuracy per class of the fixed list, NaN where it is absent.
     """
 
@@ -58,6 +59,12 @@ def region_accuracy(
             f'expected labels in [0, {num_classes}), got {int(labels.min())}..{int(labels.max())}; '
             'use the class list that the logits were made with'
         )
+    if not logits.isfinite().all():
+        bad = int((~logits.isfinite().all(dim=1)).sum())
+        raise ValueError(
+            f'expected finite logits, got NaN or infinity for {bad} of {len(logits)} regions; '
+            'check the weights and the text embeddings'
+        )
     truth = labels.cpu().numpy()
     ranked = logits.topk(min(max(topk), num_classes), dim=1).indices.cpu().numpy()
     right = ranked == truth[:, None]
@@ -73,6 +80,11 @@ def region_accuracy(
                 )
         by_class = _class_scores(hits, truth, images, (num_images, num_classes))
         scores[f'class_top{k}'] = by_class
+        if is_thing is not None:
+            for name, group in (('things', is_thing), ('stuff', ~is_thing)):
+                scores[f'{name}_class_top{k}'] = ImageScores(
+                    by_class.numerator[:, group], by_class.denominator[:, group]
+                )
         count = by_class.denominator.sum(axis=0)
         accuracy = np.full(num_classes, np.nan)
         np.divide(by_class.numerator.sum(axis=0), count, out=accuracy, where=count > 0)

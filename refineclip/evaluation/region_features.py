@@ -6,7 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from refineclip.datasets.coco_panoptic import PanopticImage
@@ -49,15 +51,32 @@ def panoptic_batch(
     Raises:
         ValueError: If the picture has another size than its annotation.
     """
+    boxes, labels = image.labelled_boxes(min_area)
+    return read_regions(image, boxes, preprocess), torch.from_numpy(labels)
+
+
+def read_regions(image: PanopticImage, boxes: NDArray[np.float32], preprocess: Preprocess) -> Any:
+    """Read one image with given boxes.
+
+    Args:
+        image: The annotated image.
+        boxes: (R, 4) xyxy in [0, 1] of the original image.
+        preprocess: A :class:`~refineclip.distill.region_preprocessor.RegionPreprocessor`.
+
+    Returns:
+        The RegionBatch of the image.
+
+    Raises:
+        ValueError: If the picture has another size than its annotation.
+    """
     picture = read_image(image.img_path)
     if picture.size != (image.width, image.height):
         raise ValueError(
             f'expected {image.width} x {image.height} px as annotated, got {picture.size[0]} x '
             f'{picture.size[1]} px in {image.img_path}; take images and annotations of one release'
         )
-    boxes, labels = image.labelled_boxes(min_area)
     data = {'inputs': [image_to_tensor(picture)], 'boxes': [torch.from_numpy(boxes)]}
-    return preprocess(data)['inputs'], torch.from_numpy(labels)
+    return preprocess(data)['inputs']
 
 
 @torch.inference_mode()

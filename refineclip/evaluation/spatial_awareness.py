@@ -39,6 +39,32 @@ def _check(features: Sequence[Tensor], labels: Labels) -> None:
                 f'expected tokens (N, D) and N labels, got {tuple(tokens.shape)} and {len(label)} '
                 f'for image {index}'
             )
+        if not tokens.isfinite().all():
+            raise ValueError(
+                f'expected finite tokens, got NaN or infinity in image {index}; check the weights '
+                'and the precision of the encoder'
+            )
+
+
+def _labelled(labels: Labels, measure: str, images: int) -> list[NDArray[np.bool_]]:
+    """Return which tokens have a label, and refuse data that the measure is undefined on."""
+    keep = [label >= 0 for label in labels]
+    found = sum(bool(mask.any()) for mask in keep)
+    if found < images:
+        raise ValueError(
+            f'{measure}: expected labelled tokens in {images} or more images, got them in {found} '
+            f'of {len(labels)}; give more images or leave the measure out'
+        )
+    return keep
+
+
+def _defined(scores: ImageScores, measure: str) -> ImageScores:
+    if not scores.denominator.any():
+        raise ValueError(
+            f'{measure}: expected an image whose tokens show two or more segments, got none in '
+            f'{scores.num_images} images; give other images, or smaller tokens'
+        )
+    return scores
 
 
 def affinity_auc(features: Sequence[Tensor], segments: Labels) -> ImageScores:
@@ -64,7 +90,7 @@ def affinity_auc(features: Sequence[Tensor], segments: Labels) -> ImageScores:
         kept = tokens.float().cpu()[torch.from_numpy(keep)]
         cosine = (kept @ kept.T).numpy()[rows, columns]
         values.append(float(roc_auc_score(same, cosine)))
-    return ImageScores.from_values(values)
+    return _defined(ImageScores.from_values(values), 'auc')
 
 
 def _confusion(
@@ -129,7 +155,7 @@ def per_image_kmeans_miou(
             found = _clusters(points, KMeans(k, n_init=restarts, random_state=seed))
             scores.append(_matched_iou(_confusion(found, truth, (k, k)))[1].mean())
         values.append(float(np.mean(scores)))
-    return ImageScores.from_values(values)
+    return _defined(ImageScores.from_values(values), 'imk')
 
 
 def dataset_kmeans_miou(
@@ -154,10 +180,20 @@ def dataset_kmeans_miou(
         and matching fixed.
     """
     _check(features, labels)
-    keep = [label >= 0 for label in labels]
+    keep = _labelled(labels, 'gk', 1)
     truth = np.concatenate([label[k] for label, k in zip(labels, keep, strict=True)])
     images = np.repeat(np.arange(len(labels)), [k.sum() for k in keep])
     points = _stack(features, keep).numpy()
+    if num_clusters > len(points):
+        raise ValueError(
+            f'gk: expected at least one labelled token per cluster, got {len(points)} tokens for '
+            f'{num_clusters} clusters; give more images or leave the measure out'
+        )
+    if truth.max() >= num_clusters:
+        raise ValueError(
+            f'gk: expected labels in [0, {num_clusters}), got {truth.max()}; clusters and classes '
+            'are as many'
+        )
     hits, unions = [], []
     for seed in range(num_inits):
         means = KMeans(num_clusters, n_init=1, max_iter=max_iterations, random_state=seed)
@@ -199,7 +235,7 @@ def knn_accuracy(
         Accuracy over the query tokens, in [0, 1].
     """
     _check(features, labels)
-    keep = [label >= 0 for label in labels]
+    keep = _labelled(labels, 'knn', 2)
     points = _stack(features, keep)
     truth = torch.from_numpy(np.concatenate([x[k] for x, k in zip(labels, keep, strict=True)]))
     images = torch.from_numpy(np.repeat(np.arange(len(labels)), [k.sum() for k in keep]))
@@ -232,23 +268,25 @@ def ridge_accuracy(
     Args:
         features: (N, D) L2-normalised tokens per image.
         labels: (N,) class per token; negative does not count.
-        num_folds: Image i is tested in fold ``i % num_folds``.
+        num_folds: The i-th image that has labelled tokens is tested in fold ``i % num_folds``.
         ridge: Weight of the squared norm; the bias is not penalised.
 
     Returns:
         Accuracy over the tokens of all folds, in [0, 1].
     """
     _check(features, labels)
-    keep = [label >= 0 for label in labels]
+    keep = _labelled(labels, 'ridge', 2)
+    if num_folds < 2:
+        raise ValueError(f'ridge: expected two or more folds, got {num_folds}')
     points = _stack(features, keep)
     truth = torch.from_numpy(np.concatenate([x[k] for x, k in zip(labels, keep, strict=True)]))
     images = np.repeat(np.arange(len(labels)), [k.sum() for k in keep])
-    folds = torch.from_numpy(images % num_folds)
+    folds = torch.from_numpy(np.unique(images, return_inverse=True)[1] % num_folds)
     targets = torch.nn.functional.one_hot(truth).float()
     guess = torch.zeros_like(truth)
     for fold in range(num_folds):
         test = folds == fold
-        if not test.any() or test.all():
+        if not test.any():  # fewer images than folds
             continue
         x, y = points[~test], targets[~test]
         mean_x, std_x, mean_y = x.mean(0), x.std(0).clamp_min(1e-6), y.mean(0)

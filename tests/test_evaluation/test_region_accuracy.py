@@ -34,6 +34,10 @@ def test_accuracies_by_hand() -> None:
         'stuff_top2': pytest.approx(1 / 2),
         'class_top1': pytest.approx((2 / 3 + 0 + 1 / 2) / 3),
         'class_top2': pytest.approx((1 + 0 + 1 / 2) / 3),
+        'things_class_top1': pytest.approx((2 / 3 + 0) / 2),
+        'things_class_top2': pytest.approx((1 + 0) / 2),
+        'stuff_class_top1': pytest.approx(1 / 2),
+        'stuff_class_top2': pytest.approx(1 / 2),
     }
     np.testing.assert_allclose(result.per_class['top1'], [2 / 3, 0, 1 / 2, np.nan])
     np.testing.assert_allclose(result.scores['top1'].per_image, [0.5, 1 / 3, np.nan, 1])

@@ -66,7 +66,10 @@ def test_per_image_kmeans() -> None:
     shuffled = [np.random.default_rng(0).permutation(s) for s in segments]
     assert measures.per_image_kmeans_miou(features, shuffled).value < 0.5
     # A lone segment is not a segmentation.
-    assert np.isnan(measures.per_image_kmeans_miou(features[:1], [np.ones(40, int)]).value)
+    lone = [np.ones(40, int), segments[1]]
+    assert np.isnan(measures.per_image_kmeans_miou(features[:2], lone).per_image[0])
+    with pytest.raises(ValueError, match='imk: expected an image whose tokens show two'):
+        measures.per_image_kmeans_miou(features[:1], lone[:1])
 
 
 def test_per_image_kmeans_counts_a_merged_segment() -> None:
