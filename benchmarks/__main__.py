@@ -1,0 +1,115 @@
+"""Measure the package against plain ways of doing the same.
+
+    python -m benchmarks                   every row at full size, about half an hour on one core
+    python -m benchmarks loader pixels     some rows
+    python -m benchmarks --quick           toy sizes, seconds: does everything run?
+    python -m benchmarks table             the stored rows as a markdown table
+    python -m benchmarks gpu ...           training steps of a config on a GPU (or, toy, a CPU)
+
+Each row runs in a forked process of its own, on one thread unless --threads says otherwise.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+
+
+def parse_args(argv: list[str], names: list[str]) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(
+        prog='python -m benchmarks',
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument('names', nargs='*', metavar='NAME', help=f'of {", ".join(names)}')
+    parser.add_argument(
+        '--out',
+        type=Path,
+        metavar='DIR',
+        help='put the rows into DIR/results.json (default: this folder; nowhere with --quick)',
+    )
+    parser.add_argument('--quick', action='store_true', help='toy sizes; times mean nothing')
+    parser.add_argument('--threads', type=int, default=1, help='of every measured process')
+    args = parser.parse_args(argv)
+    unknown = sorted(set(args.names) - set(names))
+    if unknown:
+        parser.error(f'NAME: expected some of {names}, got {unknown}')
+    if args.out is None and not args.quick:
+        args.out = HERE
+    return args
+
+
+def measure(name: str, quick: bool, threads: int) -> dict[str, Any]:
+    """One row; runs in a process of its own."""
+    import torch
+
+    from .harness import Skipped, compare, toy
+    from .registry import BENCHMARKS
+
+    torch.set_num_threads(threads)
+    try:
+        comparison = BENCHMARKS[name](quick)
+        return compare(toy(comparison) if quick else comparison).as_json()
+    except Skipped as reason:
+        return dict(skipped=str(reason))
+
+
+def run_rows(argv: list[str]) -> int:
+    """Run rows and print, and store, each as soon as it is there."""
+    from . import report
+    from .forks import check_platform, in_fork
+    from .rows import BENCHMARKS
+
+    args = parse_args(argv, list(BENCHMARKS))
+    check_platform()
+    import torch
+
+    torch.set_num_threads(args.threads)
+    surroundings = report.surroundings(shlex.join(['python', '-m', 'benchmarks', *argv]))
+    for name in args.names or BENCHMARKS:
+        start = time.perf_counter()
+        row = in_fork(measure, name, args.quick, args.threads)
+        row |= dict(quick=args.quick, wall_seconds=time.perf_counter() - start, **surroundings)
+        sys.stdout.write(report.line(name, row) + '\n')
+        sys.stdout.flush()
+        if args.out is not None:
+            report.store(args.out, name, row)
+    return 0
+
+
+def print_table(argv: list[str]) -> int:
+    """Print the stored rows as markdown."""
+    from . import report
+    from .rows import BENCHMARKS
+
+    parser = argparse.ArgumentParser(prog='python -m benchmarks table')
+    parser.add_argument('--out', type=Path, default=HERE, metavar='DIR', help='of results.json')
+    rows = report.load(parser.parse_args(argv).out)
+    missing = dict(skipped='run `python -m benchmarks`')
+    sys.stdout.write(report.table((name, rows.get(name, missing)) for name in BENCHMARKS))
+    return 0
+
+
+def main(argv: list[str]) -> int:
+    """Dispatch."""
+    # Before torch is imported; a child that forks after OpenMP has made threads would hang.
+    os.environ.setdefault('OMP_NUM_THREADS', '1')
+    if argv[:1] == ['table']:
+        return print_table(argv[1:])
+    if argv[:1] == ['gpu']:
+        from .gpu import main as gpu
+
+        return gpu(argv[1:])
+    return run_rows(argv)
+
+
+if __name__ == '__main__':
+    raise SystemExit(main(sys.argv[1:]))

@@ -1,0 +1,81 @@
+"""Work in a forked child: isolation, and the peak memory of one call."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import multiprocessing
+import traceback
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+STATUS = Path('/proc/self/status')
+
+
+class ChildError(RuntimeError):
+    """A forked child raised, or died without a word."""
+
+
+def in_fork(function: Callable[..., Any], *args: Any) -> Any:
+    """Call a function in a forked child and return its (picklable) result.
+
+    The child starts with everything that the parent has built, and leaves nothing behind. Fork
+    before this process has run an OpenMP region on several threads: the child has one thread only.
+
+    Raises:
+        ChildError: The child raised (its traceback is the message), or was killed.
+    """
+    context = multiprocessing.get_context('fork')
+    receiver, sender = context.Pipe(duplex=False)
+    child = context.Process(target=_send_result, args=(sender, function, args))
+    child.start()
+    sender.close()
+    try:
+        result, error = receiver.recv()
+    except EOFError:
+        child.join()
+        raise ChildError(
+            f'expected a result, got exit status {child.exitcode} of the child; out of memory?'
+        ) from None
+    child.join()
+    if error is not None:
+        raise ChildError(error)
+    return result
+
+
+def _send_result(sender: Connection, function: Callable[..., Any], args: tuple[Any, ...]) -> None:
+    try:
+        message = (function(*args), None)
+    except Exception:
+        message = (None, traceback.format_exc())
+    sender.send(message)
+
+
+def peak_growth(function: Callable[[], Any]) -> float:
+    """MiB that the resident memory of this process grows by, at its highest, during a call.
+
+    Meant for a fresh child: the kernel's high-water mark starts at the child's size then. The heap
+    is trimmed first, since freed memory that the process still holds would hide growth.
+    """
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
+    before = _memory_mib('VmRSS')
+    function()
+    return _memory_mib('VmHWM') - before
+
+
+def check_platform() -> None:
+    """Raise where peak memory cannot be read.
+
+    Raises:
+        OSError: This is no Linux.
+    """
+    if not STATUS.is_file():
+        raise OSError(f'the benchmarks need Linux: expected {STATUS}, got no such file')
+
+
+def _memory_mib(key: str) -> float:
+    lines = STATUS.read_text(encoding='ascii').splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(f'{key}:')) / 1024
