@@ -1,6 +1,7 @@
 """Images and regions: folders, samplers, collation. Importing this registers them."""
 
 from refineclip.datasets.bad_images import BadImageHook, TooManyBadImagesError
+from refineclip.datasets.batch_samplers import SimilarShapeBatchSampler
 from refineclip.datasets.collate import collate_regions
 from refineclip.datasets.image_folder import RegionImageFolder
 from refineclip.datasets.image_io import BadImageError, read_image
@@ -12,6 +13,7 @@ __all__ = [
     'EpochSampler',
     'InfiniteEpochSampler',
     'RegionImageFolder',
+    'SimilarShapeBatchSampler',
     'TooManyBadImagesError',
     'collate_regions',
     'read_image',

@@ -17,6 +17,7 @@ from refineclip.datasets.image_io import (
     BadImageError,
     image_to_tensor,
     read_image,
+    read_image_size,
 )
 
 
@@ -101,6 +102,17 @@ class RegionImageFolder(Dataset[dict[str, Any]]):
     def path(self, index: int) -> str:
         """Return the path of image ``index``."""
         return str(self.data_root / self.names[index])
+
+    def aspect_ratio(self, index: int) -> float:
+        """Return width / height of an image from its header; ``index`` may carry the epoch.
+
+        1 for a file that cannot be used: the loader will drop and report it.
+        """
+        try:
+            width, height = read_image_size(self.path(index % len(self)))
+        except BadImageError:
+            return 1.0
+        return width / height
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         """Read an image and draw its regions; ``index`` may carry the epoch."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 from torch import Tensor
 
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.webp', '.bmp')
@@ -66,6 +66,20 @@ def read_image(path: str | Path, min_size: int = 32) -> Image.Image:
     except Exception as error:  # on damaged bytes Pillow and its EXIF code raise nearly anything
         reason = str(error) or type(error).__name__
         raise BadImageError(str(path), f'cannot be read ({reason})') from error
+
+
+def read_image_size(path: str | Path) -> tuple[int, int]:
+    """Read width and height as :func:`read_image` will return them, from the header alone.
+
+    Raises:
+        BadImageError: The file is no image.
+    """
+    try:
+        with Image.open(path) as image:
+            turned = image.getexif().get(ExifTags.Base.Orientation, 1) >= 5
+            return (image.height, image.width) if turned else image.size
+    except Exception as error:  # as in read_image
+        raise BadImageError(str(path), f'cannot be read ({error})') from error
 
 
 def image_to_tensor(image: Image.Image) -> Tensor:

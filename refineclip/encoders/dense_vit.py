@@ -8,6 +8,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.checkpoint import checkpoint
 
 from .blocks import BlockView
@@ -37,6 +38,8 @@ class DenseViT(nn.Module):
         num_prefix_tokens: Class and register tokens before the grid.
         native_size: (height, width) in pixels that the position embedding was made for.
         with_cp: Recompute blocks in the backward pass to save memory.
+        attention_backend: Kernel that scaled dot product attention must take; None lets PyTorch
+            choose.
     """
 
     patch_size: int
@@ -57,6 +60,7 @@ class DenseViT(nn.Module):
         self.image_mean = tuple(image_mean)
         self.image_std = tuple(image_std)
         self.with_cp = False
+        self.attention_backend: SDPBackend | None = None
 
     @property
     def num_blocks(self) -> int:
@@ -194,6 +198,8 @@ class DenseViT(nn.Module):
 
     def _call(self, function: Any, tokens: Tensor) -> Tensor:
         """Call a function of the tokens, recomputed in the backward pass if ``with_cp``."""
+        if self.attention_backend is not None:
+            function = sdpa_kernel(self.attention_backend)(function)
         if self.with_cp and torch.is_grad_enabled():
             return checkpoint(function, tokens, use_reentrant=False)
         return function(tokens)

@@ -9,6 +9,7 @@ import torch
 from mmengine.model import BaseModule
 from mmengine.registry import MODELS
 from torch import Tensor
+from torch.nn.attention import SDPBackend
 
 from .build import build_clip
 from .checkpoint_file import read_checkpoint
@@ -16,6 +17,13 @@ from .dense_modes import get_dense_mode
 from .map_pyramid import MapPyramid
 from .refiner import Refiner
 from .weights import has_submodule, load_submodule
+
+ATTENTION_BACKENDS = {
+    'flash': SDPBackend.FLASH_ATTENTION,
+    'cudnn': SDPBackend.CUDNN_ATTENTION,
+    'efficient': SDPBackend.EFFICIENT_ATTENTION,
+    'math': SDPBackend.MATH,
+}
 
 
 @MODELS.register_module()
@@ -45,6 +53,12 @@ class RefinerCLIP(BaseModule):
         trainable_blocks: With ``frozen=False``, train only the last n blocks (default all).
             Patch and position embedding, final norm and head are always fixed, as in CLIPSelf.
         with_cp: Recompute the blocks' activations in the backward pass to save memory.
+        attention_backend: ``'flash'``, ``'cudnn'``, ``'efficient'`` or ``'math'``: the kernel that
+            scaled dot product attention must take, or fail. None (default) lets PyTorch choose.
+        compile_blocks: Arguments of :meth:`torch.nn.Module.compile` for every block of encoder and
+            Refiner, ``dict()`` for its defaults; None (default) runs eagerly. Compiling blocks one
+            by one costs seconds once, the whole model minutes; the dense mode of the last block
+            stays eager.
         init_cfg: ``dict(type='Pretrained', checkpoint=...)`` loads what stage 2 saved.
 
     Raises:
@@ -65,12 +79,15 @@ class RefinerCLIP(BaseModule):
         frozen: bool = True,
         trainable_blocks: int | None = None,
         with_cp: bool = False,
+        attention_backend: str | None = None,
+        compile_blocks: dict | None = None,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
         get_dense_mode(dense_mode)
         self.visual = build_clip(model, pretrained, text=False, model_kwargs=model_kwargs).visual
         self.visual.with_cp = with_cp
+        self.visual.attention_backend = _attention_backend(attention_backend)
         self.dense_mode = dense_mode
         self.refiner = None if refiner is None else self._build_refiner(**refiner)
         self._refiner_is_trained = bool(refiner and refiner.get('checkpoint'))
@@ -80,6 +97,10 @@ class RefinerCLIP(BaseModule):
         self.frozen = frozen
         last = self.visual.num_blocks if trainable_blocks is None else trainable_blocks
         self.visual.freeze(0 if frozen else last)
+        if compile_blocks is not None:
+            for blocks in (self.visual.blocks, getattr(self.refiner, 'blocks', ())):
+                for block in blocks:
+                    block.compile(**compile_blocks)
         self.train()
 
     def _build_refiner(self, checkpoint: str | None = None, **kwargs: Any) -> Refiner:
@@ -208,3 +229,13 @@ class RefinerCLIP(BaseModule):
         if last in self.out_indices:
             taps[last + 1] = self.dense_tokens(taps[self.trunk_depth], grid)
         return [self.visual.to_map(taps[i + 1], grid) for i in self.out_indices]
+
+
+def _attention_backend(name: str | None) -> SDPBackend | None:
+    if name is None:
+        return None
+    if name not in ATTENTION_BACKENDS:
+        raise ValueError(
+            f'attention_backend: expected one of {sorted(ATTENTION_BACKENDS)} or None, got {name!r}'
+        )
+    return ATTENTION_BACKENDS[name]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from mmengine.registry import MODELS
@@ -183,3 +185,58 @@ def test_frozen_refiner_stays_in_eval_and_a_trained_one_does_not():
     model.refiner.requires_grad_(True)
     assert model.train().refiner.training
     assert not model.visual.training
+
+
+@pytest.mark.parametrize('with_cp', [False, True])
+@pytest.mark.parametrize(
+    'options',
+    [dict(attention_backend='math'), dict(compile_blocks=dict(backend='eager'))],
+    ids=['attention', 'compile'],
+)
+def test_kernels_change_no_numbers(images, options, with_cp):
+    settings = dict(dense_mode='query-query', refiner=dict(num_blocks=2), frozen=False)
+    plain = RefinerCLIP(TOWER, **settings)
+    fast = RefinerCLIP(TOWER, **settings, **options, with_cp=with_cp)
+    fast.load_state_dict(plain.state_dict())  # compiled blocks keep their names
+    for model in (plain, fast):
+        model.refiner.requires_grad_(True)
+        model.dense(images).square().mean().backward()
+    torch.testing.assert_close(fast.dense(images), plain.dense(images), atol=1e-5, rtol=1e-4)
+    for (name, a), b in zip(plain.named_parameters(), fast.parameters(), strict=True):
+        if a.grad is not None:
+            torch.testing.assert_close(b.grad, a.grad, atol=1e-5, rtol=1e-3, msg=name)
+
+
+def test_every_block_is_compiled_and_copies_train_on(images):
+    calls = []
+
+    def backend(graph, example_inputs):
+        calls.append(1)
+        return graph.forward
+
+    model = RefinerCLIP(
+        TOWER, refiner=dict(num_blocks=2), compile_blocks=dict(backend=backend, dynamic=False)
+    )
+    model.dense(images)
+    # Trunk of two blocks, Refiner of two whose last one runs in a dense mode, piece by piece.
+    assert len(calls) >= 1
+    model.image_embedding(images)
+    torch.testing.assert_close(copy.deepcopy(model).dense(images), model.dense(images))
+
+
+def test_attention_backend_reaches_the_blocks(images, monkeypatch):
+    seen = []
+    original = F.scaled_dot_product_attention
+
+    def spy(*args, **kwargs):
+        seen.append(
+            (torch.backends.cuda.math_sdp_enabled(), torch.backends.cuda.flash_sdp_enabled())
+        )
+        return original(*args, **kwargs)
+
+    monkeypatch.setattr(F, 'scaled_dot_product_attention', spy)
+    # Frozen, so nn.MultiheadAttention would rather take its own inference path, on no backend.
+    RefinerCLIP(TOWER, attention_backend='math', dense_mode='query-query').dense(images)
+    assert seen == [(True, False)] * 4
+    with pytest.raises(ValueError, match=r"expected one of \['cudnn', 'efficient'"):
+        RefinerCLIP(TOWER, attention_backend='fast')
