@@ -100,7 +100,7 @@ class RefinerTraining(DistillationModel):
             self.encoder.refined_tokens(frozen['trunk'], grid), grid
         )
         boxes = batch.boxes[rows]
-        tokens = pool_tokens(F.normalize(refined, dim=1), boxes, size)
+        tokens = pool_tokens(F.normalize(refined.float(), dim=1), boxes, size)
         target = frozen['target'][rows].to(tokens.dtype)
         loss = self.refine_loss(tokens, target, boxes[:, 0], avg_factor=counts['refine'])
         if len(rows) == 0:
@@ -141,7 +141,7 @@ class RefinerTraining(DistillationModel):
     def _pooled(self, trunk: Tensor, grid: tuple[int, int], boxes: Tensor) -> Tensor:
         """What the frozen encoder makes of trunk tokens, L2-normalised and pooled: (R, L, D)."""
         tokens = self.encoder.plain_tokens(trunk, grid)
-        source = F.normalize(self.encoder.embedding_map(tokens, grid), dim=1)
+        source = F.normalize(self.encoder.embedding_map(tokens, grid).float(), dim=1)
         return pool_tokens(source, boxes, self.refine_loss.roi_size)
 
     def _grid(self, batch: RegionBatch) -> tuple[int, int]:

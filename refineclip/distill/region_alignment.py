@@ -153,7 +153,7 @@ class RegionAlignment(DistillationModel):
     ) -> dict[str, Tensor]:
         """The configured losses and the cosine of student regions to the teacher's crops."""
         targets = self.teacher_features(batch)
-        student_map = self.student.dense(batch.images)
+        student_map = self.student.dense(batch.images).float()  # losses are not for half
         losses: dict[str, Tensor] = {}
         if self.rla is not None:
             losses |= self._rla_loss(self.rla, student_map, targets, batch, counts['rla'])

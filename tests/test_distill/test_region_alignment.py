@@ -127,6 +127,18 @@ def test_cached_targets_equal_live_ones(tmp_path):
     model(batch, mode='loss')['loss_rla'].backward()
 
 
+def test_bfloat16_autocast_changes_losses_by_its_rounding_only():
+    model = build('r-sc-rla')
+    batch = region_batch(model)
+    exact = model(batch, mode='loss')
+    with torch.autocast('cpu', torch.bfloat16):
+        rounded = model(region_batch(model), mode='loss')
+    for name, value in exact.items():
+        assert rounded[name].dtype == torch.float32
+        torch.testing.assert_close(rounded[name], value, atol=2e-2, rtol=2e-2)
+    assert any(not torch.equal(rounded[name], value) for name, value in exact.items())
+
+
 def test_cached_crops_are_not_cut_again(tmp_path, monkeypatch):
     model = build('r-sc-rla', cache_dir=str(tmp_path), cache_features=['crops'])
     model(region_batch(model), mode='loss')

@@ -307,7 +307,7 @@ class SCDLoss(nn.Module):
         Returns:
             Scalar, float32.
         """
-        student, teacher = F.normalize(student, dim=1), F.normalize(teacher.detach(), dim=1)
+        student, teacher = (F.normalize(m.float(), dim=1) for m in (student, teacher.detach()))
         num_bins = self.roi_size**2
         if len(boxes) * num_bins**2 <= self.max_correlations:
             pooled = (pool_tokens(maps, boxes, self.roi_size) for maps in (student, teacher))
