@@ -17,7 +17,9 @@ from mmengine.registry import MODELS, DefaultScope, Registry
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = sorted(path for path in (ROOT / 'configs').rglob('*.py') if '_base_' not in path.parts)
-PROJECT_CONFIGS = sorted((ROOT / 'projects').glob('*/configs/**/*.py'))
+PROJECT_CONFIGS = sorted(
+    path for path in (ROOT / 'projects').glob('*/configs/**/*.py') if '_base_' not in path.parts
+)
 # Keys whose value says where weights lie; a test has neither the files nor a network.
 WEIGHT_KEYS = ('pretrained', 'init_cfg', 'checkpoint', 'weights', 'text_head')
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -56,6 +57,8 @@ def load_config(args: argparse.Namespace) -> Config:
     """Read the config and lay the command line over it."""
     from mmengine.config import Config, DictAction
 
+    # A checkout's projects are imported by their path: `projects.cause.cause`.
+    sys.path.append(str(Path(__file__).resolve().parents[1]))
     cfg = Config.fromfile(args.config)
     if args.cfg_options:
         parser = argparse.ArgumentParser()

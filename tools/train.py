@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -73,6 +74,8 @@ def load_config(args: argparse.Namespace) -> Config:
     """
     from mmengine.config import Config, DictAction
 
+    # A checkout's projects are imported by their path: `projects.cause.cause`.
+    sys.path.append(str(Path(__file__).resolve().parents[1]))
     cfg = Config.fromfile(args.config)
     if args.cfg_options:
         parser = argparse.ArgumentParser()
