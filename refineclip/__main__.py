@@ -11,6 +11,7 @@ from refineclip import __version__
 
 COMMANDS = {
     'doctor': 'say what is installed, what is missing and the command that mends it',
+    'evaluate': 'measure encoders side by side: regions, spatial awareness, image level',
     'demo': 'refine a small ViT on sample photos and show what changed',
 }
 

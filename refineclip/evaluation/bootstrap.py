@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -115,12 +116,24 @@ def paired_bootstrap(
         num_resamples: Bootstrap samples.
         seed: Seed of the resampling; equal seeds give equal resamples for every measure.
 
+    Returns:
+        The difference; resamples in which either side is undefined are left out.
+
     Raises:
-        ValueError: If the two sides have different numbers of images.
+        ValueError: If the two sides have different numbers of images or just one, or if a side has
+            no defined cell.
     """
     if a.num_images != b.num_images:
         raise ValueError(
             f'expected scores of the same images, got {a.num_images} and {b.num_images} images'
+        )
+    if a.num_images < 2:
+        raise ValueError(
+            f'expected two or more images to resample, got {a.num_images}; compare on more images'
+        )
+    if math.isnan(a.value) or math.isnan(b.value):
+        raise ValueError(
+            'expected measures that are defined on these images, got one that is not; leave it out'
         )
     generator = np.random.default_rng(seed)
     uniform = np.full(a.num_images, 1.0 / a.num_images)

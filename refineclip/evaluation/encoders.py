@@ -164,6 +164,13 @@ def load_encoders(
     }
 
 
+def is_own_checkpoint(spec: str) -> bool:
+    """Tell whether a spec is a file that this package trained, which has no text tower."""
+    if spec.startswith(LOCAL_DIR) or not is_file_name(spec):
+        return False
+    return has_submodule(read_checkpoint(spec), _OWN_VISUAL)
+
+
 def split_tap(spec: str) -> tuple[str, int | None]:
     """Split ``SPEC@N`` into SPEC and N; N is None where there is no ``@N``."""
     found = re.fullmatch(r'(.+)@(\d+)', spec)

@@ -1,0 +1,120 @@
+"""Features kept on disk between evaluations, named by everything that decides them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from refineclip.encoders.refiner_clip import RefinerCLIP
+from refineclip.encoders.weights_hash import weights_hash
+
+from .panoptic_evaluation import DenseEncoder, PanopticEvaluation, RegionFeatures
+from .reference_encoders import ColourEncoder, TappedEncoder
+
+
+class FeatureStore:
+    """Safetensors files (float32) in one folder, one per encoder, images and settings.
+
+    A file's name is a hash of its description, so that a store never answers for other weights,
+    sizes, images or annotations; what is asked for is then not found.
+
+    Args:
+        folder: Folder of the files; None keeps nothing.
+    """
+
+    def __init__(self, folder: str | Path | None) -> None:
+        self.folder = None if folder is None else Path(folder)
+        if self.folder is not None:
+            self.folder.mkdir(parents=True, exist_ok=True)
+
+    def maps(
+        self, evaluation: PanopticEvaluation, encoders: Mapping[str, DenseEncoder]
+    ) -> dict[str, list[Tensor]]:
+        """Dense maps by encoder, computed in one pass for those that are not stored."""
+        description = dict(kind='maps', images=describe_images(evaluation))
+        paths = {name: self._path(encoder, description) for name, encoder in encoders.items()}
+        missing = {n: e for n, e in encoders.items() if not _exists(paths[n])}
+        fresh = evaluation.maps_of(missing) if missing else {}
+        for name, maps in fresh.items():
+            self._save(paths[name], {f'{i:08d}': one for i, one in enumerate(maps)})
+        return {
+            name: fresh[name] if name in fresh else list(_load(paths[name]).values())
+            for name in encoders
+        }
+
+    def regions(
+        self, evaluation: PanopticEvaluation, encoders: Mapping[str, DenseEncoder], crops: bool
+    ) -> dict[str, RegionFeatures]:
+        """Region features by encoder, computed in one pass for those that are not stored."""
+        description = dict(
+            kind='regions',
+            images=describe_images(evaluation),
+            segments=_digest([image.segments for image in evaluation.dataset]),
+            rules=repr(evaluation.rules),
+            classes=evaluation.classes,
+            crops=crops,
+        )
+        paths = {name: self._path(encoder, description) for name, encoder in encoders.items()}
+        missing = {n: e for n, e in encoders.items() if not _exists(paths[n])}
+        fresh = evaluation.region_features(missing, crops) if missing else {}
+        for name, features in fresh.items():
+            self._save(paths[name], dict(features.items()))
+        return {
+            name: fresh[name] if name in fresh else RegionFeatures(**_load(paths[name]))
+            for name in encoders
+        }
+
+    def _path(self, encoder: DenseEncoder, description: Mapping[str, Any]) -> Path | None:
+        own = describe_encoder(encoder)
+        if self.folder is None or own is None:
+            return None
+        return self.folder / f'{_digest([own, description])}.safetensors'
+
+    @staticmethod
+    def _save(path: Path | None, tensors: Mapping[str, Tensor]) -> None:
+        if path is None:
+            return
+        temporary = path.with_suffix(f'.{os.getpid()}.tmp')
+        save_file({name: value.float().contiguous() for name, value in tensors.items()}, temporary)
+        temporary.replace(path)
+
+
+def describe_encoder(encoder: DenseEncoder) -> dict[str, Any] | None:
+    """What decides the features of an encoder, JSON-like; None for a class that is not known."""
+    if isinstance(encoder, RefinerCLIP):
+        refiner = encoder.refiner and encoder.refiner.input
+        return dict(weights=weights_hash(encoder), mode=encoder.dense_mode, refiner=refiner)
+    if isinstance(encoder, TappedEncoder):
+        return dict(weights=weights_hash(encoder.visual), block=encoder.block)
+    if isinstance(encoder, ColourEncoder):
+        return dict(colour=encoder.patch_size)
+    return None
+
+
+def describe_images(evaluation: PanopticEvaluation) -> dict[str, Any]:
+    """What decides the pixels that an encoder sees, JSON-like."""
+    files = []
+    for image in evaluation.dataset:
+        stat = image.img_path.stat()
+        files.append([str(image.img_path.resolve()), stat.st_size, stat.st_mtime_ns])
+    return dict(files=_digest(files), preprocessing=evaluation.preprocessor.description)
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _exists(path: Path | None) -> bool:
+    return path is not None and path.exists()
+
+
+def _load(path: Path | None) -> dict[str, Tensor]:
+    assert path is not None
+    return dict(sorted(load_file(path).items()))
