@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 STATUS = Path('/proc/self/status')
+CLEAR_REFS = Path('/proc/self/clear_refs')
+M_MMAP_THRESHOLD = -3  # of malloc.h
 
 
 class ChildError(RuntimeError):
@@ -53,14 +55,24 @@ def _send_result(sender: Connection, function: Callable[..., Any], args: tuple[A
     sender.send(message)
 
 
-def peak_growth(function: Callable[[], Any]) -> float:
+def peak_growth(function: Callable[[], Any], live_only: bool = True) -> float:
     """MiB that the resident memory of this process grows by, at its highest, during a call.
 
-    Meant for a fresh child: the kernel's high-water mark starts at the child's size then. The heap
-    is trimmed first, since freed memory that the process still holds would hide growth.
+    For a fresh child, which has read the libraries' code already: those pages count as well. The
+    heap is trimmed first, since freed memory that the process still holds would hide growth.
+
+    Args:
+        function: The call.
+        live_only: Give every freed tensor back to the kernel at once, so that the peak is that of
+            live tensors. Otherwise glibc keeps what is below its moving threshold (up to 32 MiB),
+            in holes that fit or do not: faster, and what a process really takes.
     """
+    libc = ctypes.CDLL(None)
+    if live_only:
+        libc.mallopt(M_MMAP_THRESHOLD, 2**17)
     gc.collect()
-    ctypes.CDLL(None).malloc_trim(0)
+    libc.malloc_trim(0)
+    CLEAR_REFS.write_text('5', encoding='ascii')  # resets VmHWM to VmRSS
     before = _memory_mib('VmRSS')
     function()
     return _memory_mib('VmHWM') - before
