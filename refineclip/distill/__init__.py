@@ -1,7 +1,7 @@
 """The method: regions, losses, the two training stages and their hooks."""
 
 from .hooks import AtomicCheckpointHook, SCDHook, WeightEnsembleHook
-from .losses import CLIPSelfLoss, RefineLoss, RegionTextLoss, SCDLoss
+from .losses import CLIPSelfLoss, RefineLoss, RegionTextLoss, RetentionLoss, SCDLoss
 from .refiner_training import RefinerTraining
 from .region_alignment import RegionAlignment
 from .region_preprocessor import RegionPreprocessor
@@ -18,6 +18,7 @@ __all__ = [
     'RegionAlignment',
     'RegionPreprocessor',
     'RegionTextLoss',
+    'RetentionLoss',
     'SCDHook',
     'SCDLoss',
     'WeightEnsembleHook',

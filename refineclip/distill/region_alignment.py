@@ -55,6 +55,8 @@ class RegionAlignment(DistillationModel):
         scd_area_range: Regions that SCD uses, as shares of the image area. Not stated in the paper;
             all of RLA's regions.
         scd_max_regions: Random draw of regions per image for SCD. Not stated in the paper.
+        retention: Config of :class:`RetentionLoss`: holds the image embedding of the whole image,
+            at the size of the crops, to the teacher's. Not in the paper; None leaves it out.
         cache_dir: Cache what the frozen teacher says here, see :class:`FeatureCache`.
         cache_features: ``('map', 'crops')``, both by default. For COCO ``('crops',)`` is the one to
             take: six epochs of drawn grids are 9 GB with a B/16, the maps at 1024 px 500 GB.
@@ -77,6 +79,7 @@ class RegionAlignment(DistillationModel):
         text_head: str | None = None,
         scd_area_range: tuple[float, float] = (0.0, 1.0),
         scd_max_regions: int | None = None,
+        retention: dict | None = None,
         cache_dir: str | None = None,
         cache_features: Sequence[str] | None = None,
         data_preprocessor: dict | None = None,
@@ -113,6 +116,7 @@ class RegionAlignment(DistillationModel):
         )
         self.rla = MODELS.build(rla) if use_rla else None
         self.scd = MODELS.build(scd) if use_scd else None
+        self.retention = None if retention is None else MODELS.build(retention)
         self.text_head = None if text_head is None else TextHead.load(text_head)
         if text_head is not None and not self.needs_crops:
             raise ValueError(
@@ -146,6 +150,8 @@ class RegionAlignment(DistillationModel):
             chosen['rla'] = torch.arange(batch.num_regions, device=batch.boxes.device)
         if self.scd is not None:
             chosen['scd'] = select_regions(batch, self.scd_area_range, self.scd_max_regions)
+        if self.retention is not None:  # one region each: the whole image
+            chosen['retention'] = torch.arange(len(batch), device=batch.boxes.device)
         return chosen
 
     def loss(
@@ -160,6 +166,10 @@ class RegionAlignment(DistillationModel):
         if self.scd is not None:
             losses['loss_scd'] = self.scd.of_maps(
                 student_map, targets['map'], batch.boxes[chosen['scd']], avg_factor=counts['scd']
+            )
+        if self.retention is not None:
+            losses['loss_retention'] = self.retention(
+                self.student.image_embedding(batch.whole), targets['whole'], counts['retention']
             )
         return losses
 
@@ -186,12 +196,17 @@ class RegionAlignment(DistillationModel):
         return {'loss_rla': loss, 'region_crop_cosine': cosine}
 
     def teacher_features(self, batch: RegionBatch) -> dict[str, Tensor]:
-        """``map`` (B, D, h, w) for SCD and ``crops`` (R, D) for RLA, cached where asked."""
+        """``map`` (B, D, h, w) for SCD and ``crops`` (R, D) for RLA, cached where asked.
+
+        And ``whole`` (B, D) for retention, which costs too little to be cached.
+        """
         features: dict[str, Tensor] = {}
         if self.scd is not None:
             features['map'] = self._frozen('map', batch, self._target_map, self._map_version)
         if self.needs_crops:
             features['crops'] = self._frozen('crops', batch, self._crops, self._crops_version)
+        if self.retention is not None:
+            features['whole'] = self._frozen('whole', batch, self._whole, self._crops_version)
         return features
 
     def _target_map(self, batch: RegionBatch) -> Tensor:
@@ -207,6 +222,9 @@ class RegionAlignment(DistillationModel):
 
     def _crops(self, batch: RegionBatch) -> Tensor:
         return self.teacher.image_embedding(batch.crops)
+
+    def _whole(self, batch: RegionBatch) -> Tensor:
+        return self.teacher.image_embedding(batch.whole)
 
     def _crops_version(self) -> dict:
         # The Refiner has no say in image embeddings: methods share this cache.

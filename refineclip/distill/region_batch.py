@@ -33,6 +33,8 @@ class RegionBatch:
         labels: (R,) int64, index of each region's noun, or None when the sampler knows none.
         pictures: (B, 4) xyxy, where each picture lies on the canvas of ``images``, in [0, 1] of the
             canvas; the rest is padding. None where whoever made the batch did not say.
+        resize_whole: Resizes some whole images to the crops' canvas, positions in, (B', 3, c, c)
+            out; called only when an image-level term asks. None in batches made without pictures.
     """
 
     images: Tensor
@@ -45,6 +47,7 @@ class RegionBatch:
     epochs: Tensor
     labels: Tensor | None = None
     pictures: Tensor | None = None
+    resize_whole: Callable[[list[int]], Tensor] | None = None
 
     def __len__(self) -> int:
         """Return the number of images, B."""
@@ -66,6 +69,17 @@ class RegionBatch:
             raise ValueError('expected a batch of a RegionPreprocessor, got one without pictures')
         return self.cut_crops(list(range(self.num_regions)))
 
+    @cached_property
+    def whole(self) -> Tensor:
+        """The whole images as crops, (B, 3, c, c) normalised, resized when first asked for.
+
+        Raises:
+            ValueError: The batch was made without pictures.
+        """
+        if self.resize_whole is None:
+            raise ValueError('expected a batch of a RegionPreprocessor, got one without pictures')
+        return self.resize_whole(list(range(len(self))))
+
     def select(self, images: Sequence[int]) -> RegionBatch:
         """Return the batch of some images and their regions, in the given order.
 
@@ -81,6 +95,7 @@ class RegionBatch:
             + [boxes.new_zeros(0)]
         )
         rows, cut = regions.tolist(), self.cut_crops
+        chosen, resize = list(images), self.resize_whole
         index = torch.tensor(list(images), dtype=torch.long, device=owner.device)
         return RegionBatch(
             images=self.images[index],
@@ -93,4 +108,5 @@ class RegionBatch:
             epochs=self.epochs[index],
             labels=None if self.labels is None else self.labels[regions],
             pictures=None if self.pictures is None else self.pictures[index],
+            resize_whole=None if resize is None else lambda part: resize([chosen[i] for i in part]),
         )

@@ -147,6 +147,11 @@ class RegionPreprocessor(BaseDataPreprocessor):
                 pieces.append(images[owners[row]][:, y1:y2, x1:x2])
             return self._paste(pieces, [crop_rects[row] for row in rows], self.crop_size)
 
+        def resize_whole(rows: list[int]) -> Tensor:
+            pieces = [images[row] for row in rows]
+            rects = [_fit(p.shape[-2:], self.crop_size, self.crop_resize, True) for p in pieces]
+            return self._paste(pieces, rects, self.crop_size)
+
         batch = RegionBatch(
             images=self._paste(images, image_rects, canvas),
             boxes=torch.cat([owner[:, None].float(), canvas_boxes], dim=1).to(self.device),
@@ -158,6 +163,7 @@ class RegionPreprocessor(BaseDataPreprocessor):
             epochs=torch.tensor(data.get('epochs') or [0] * count).long().to(self.device),
             labels=torch.cat(data['labels']).to(self.device) if data.get('labels') else None,
             pictures=pictures.to(self.device),
+            resize_whole=resize_whole,
         )
         return {'inputs': batch}
 
