@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.dataset import default_collate
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import Runner
 from PIL import Image
@@ -218,7 +219,7 @@ def test_bad_settings_are_sentences(repo_root: Path) -> None:
         build(repo_root, 'codebook', **{'encoder.out_channels': [4]})
     with pytest.raises(NotImplementedError, match='evaluate a CauseClusterProbe'):
         build(repo_root, 'codebook')(torch.rand(1, 3, SIZE, SIZE), mode='predict')
-    probe = build(repo_root, 'tr-cluster', head=None)
+    probe = build(repo_root, 'tr-cluster', head=None, num_clusters=27)
     with pytest.raises(ValueError, match='expected at least 27 tokens in a batch'):
         probe.loss(torch.rand(1, 16, 16))
 
@@ -253,6 +254,26 @@ def test_modularity_can_train_the_probe(repo_root: Path) -> None:
     assert probe.centres.grad.abs().max() > 0
 
 
+def test_cached_tokens_are_the_tokens(repo_root: Path, coco: Path, tmp_path: Path) -> None:
+    model = build(repo_root, 'codebook', cache_dir=str(tmp_path))
+    five = CocoStuff27(str(coco), 'train2017', SIZE, crop='five')
+    batch = model.data_preprocessor(default_collate([five[i] for i in (0, 3, 7)]))
+    expected = model.tokens(batch['inputs'])[0]
+    names = {'img_path': batch['img_path'], 'crop_box': batch['crop_box']}
+    torch.testing.assert_close(
+        model.training_tokens(batch['inputs'], **names), expected, atol=1e-3, rtol=0
+    )
+    # Each crop has its own file, found again in any order, without another look at the image.
+    files = sorted(tmp_path.rglob('*.safetensors'))
+    assert len(files) == 3
+    again = {'img_path': batch['img_path'][::-1], 'crop_box': batch['crop_box'].flip(0)}
+    cached = model.training_tokens(torch.zeros_like(batch['inputs']), **again)
+    torch.testing.assert_close(cached, expected.flip(0), atol=1e-3, rtol=0)
+    assert sorted(tmp_path.rglob('*.safetensors')) == files
+    with pytest.raises(ValueError, match='cache_dir: expected img_path and crop_box'):
+        model(batch['inputs'], mode='loss')
+
+
 def test_five_crops_lie_at_the_corners_and_the_centre(coco: Path) -> None:
     boxes = [five_crop_box(60, 48, index, 0.5) for index in range(5)]
     assert boxes == [
@@ -266,6 +287,7 @@ def test_five_crops_lie_at_the_corners_and_the_centre(coco: Path) -> None:
     assert len(five) == 10
     assert all(five[i]['inputs'].shape == (3, SIZE, SIZE) for i in (0, 9))
     assert not torch.equal(five[0]['inputs'], five[2]['inputs'])
+    torch.testing.assert_close(five[3]['crop_box'], torch.tensor([0.5, 0.5, 1, 1]))
     assert five[5]['img_path'].endswith('000000000001.jpg')
 
 

@@ -35,6 +35,7 @@ class CauseClusterProbe(CauseStage):
             gradient), ``'modularity'`` is stage 1's objective on the embeddings.
         temperature: tau of the modularity loss.
         data_preprocessor: See :class:`CauseStage`.
+        cache_dir: See :class:`CauseStage`.
         init_cfg: As for mmengine's models.
 
     Raises:
@@ -53,9 +54,10 @@ class CauseClusterProbe(CauseStage):
         loss: str = 'cosine',
         temperature: float = 0.1,
         data_preprocessor: dict | None = None,
+        cache_dir: str | None = None,
         init_cfg: dict | None = None,
     ) -> None:
-        super().__init__(encoder, data_preprocessor, init_cfg)
+        super().__init__(encoder, data_preprocessor, cache_dir, init_cfg)
         if loss not in PROBE_LOSSES:
             raise ValueError(f'loss: expected one of {PROBE_LOSSES}, got {loss!r}')
         if num_clusters < 2:

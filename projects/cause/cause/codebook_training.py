@@ -22,6 +22,7 @@ class CauseCodebookTraining(CauseStage):
         num_concepts: Entries K; 2,048 in CAUSE's published defaults.
         temperature: tau of the tanh. Not stated in what we could read; .1 is ours.
         data_preprocessor: See :class:`CauseStage`.
+        cache_dir: See :class:`CauseStage`.
         init_cfg: As for mmengine's models.
     """
 
@@ -31,9 +32,10 @@ class CauseCodebookTraining(CauseStage):
         num_concepts: int = 2048,
         temperature: float = 0.1,
         data_preprocessor: dict | None = None,
+        cache_dir: str | None = None,
         init_cfg: dict | None = None,
     ) -> None:
-        super().__init__(encoder, data_preprocessor, init_cfg)
+        super().__init__(encoder, data_preprocessor, cache_dir, init_cfg)
         self.codebook = ConceptCodebook(num_concepts, self.token_dims)
         self.temperature = temperature
 

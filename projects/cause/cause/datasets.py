@@ -50,8 +50,8 @@ def resize_and_crop(image: Image.Image, size: int, resample: Image.Resampling) -
 class Segmentation27(Dataset[dict[str, Any]]):
     """Square crops of images, with class maps where asked.
 
-    An item is a dict of ``inputs`` (3, S, S) uint8 RGB, ``img_path`` str, and ``labels`` (S, S)
-    int64 in [0, 26] or 255, if ``with_labels``.
+    An item is a dict of ``inputs`` (3, S, S) uint8 RGB, ``img_path`` str, ``crop_box`` (4,) xyxy in
+    [0, 1] of the image, and, if ``with_labels``, ``labels`` (S, S) int64 in [0, 26] or 255.
 
     Args:
         data_root: Root of the data set.
@@ -134,10 +134,16 @@ class Segmentation27(Dataset[dict[str, Any]]):
         image_index, crop_index = divmod(index, CROPS[self.crop])
         path = self.paths[image_index]
         image = read_image(path)
+        box = (0, 0, *image.size)
         if self.crop == 'five':
-            image = image.crop(five_crop_box(*image.size, crop_index, self.crop_ratio))
-        image = resize_and_crop(image, self.image_size, Image.Resampling.BICUBIC)
-        item: dict[str, Any] = {'inputs': image_to_tensor(image), 'img_path': str(path)}
+            box = five_crop_box(*image.size, crop_index, self.crop_ratio)
+        crop_box = torch.tensor(box) / torch.tensor(image.size * 2)
+        image = resize_and_crop(image.crop(box), self.image_size, Image.Resampling.BICUBIC)
+        item: dict[str, Any] = {
+            'inputs': image_to_tensor(image),
+            'img_path': str(path),
+            'crop_box': crop_box,
+        }
         if self.with_labels:
             item['labels'] = self._read_labels(self.label_path(self.names[image_index]))
         return item

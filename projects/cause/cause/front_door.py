@@ -60,6 +60,7 @@ class CauseFrontDoor(CauseStage):
         bank_size: Teacher features kept. Each process keeps its own bank.
         max_per_concept: Features of one concept that enter the bank per batch.
         data_preprocessor: See :class:`CauseStage`.
+        cache_dir: See :class:`CauseStage`.
         init_cfg: As for mmengine's models.
 
     Raises:
@@ -81,9 +82,10 @@ class CauseFrontDoor(CauseStage):
         bank_size: int = 8192,
         max_per_concept: int = 4,
         data_preprocessor: dict | None = None,
+        cache_dir: str | None = None,
         init_cfg: dict | None = None,
     ) -> None:
-        super().__init__(encoder, data_preprocessor, init_cfg)
+        super().__init__(encoder, data_preprocessor, cache_dir, init_cfg)
         if negative_threshold > positive_threshold:
             raise ValueError(
                 'expected negative_threshold <= positive_threshold, got '

@@ -12,6 +12,7 @@ model = dict(
     ),
     # ImageNet's normalisation, times 255.
     data_preprocessor=dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375]),
+    cache_dir='work_dirs/cause-pilot-cache',
     checkpoint='work_dirs/cause-codebook_dinov2-vit-s14_1xb16-1e_coco-pilot-224/epoch_1.pth',
 )
 train_dataloader = dict(
