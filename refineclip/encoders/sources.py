@@ -34,6 +34,9 @@ class ModelSource:
         checkpoint: Weight file, or None.
         image_mean: Mean of the RGB channels, in [0, 1].
         image_std: Standard deviation of the RGB channels, in [0, 1].
+        resize_mode: How the library fits a photo to the native size: ``'shortest'`` (and crop the
+            centre), ``'longest'`` (and pad) or ``'squash'``.
+        interpolation: How it resizes, ``'bicubic'`` or ``'bilinear'``.
         quick_gelu: The library says that these weights need quick GELU.
         tokenizer_factory: Makes the tokenizer, takes ``context_length``; None without text.
     """
@@ -43,6 +46,8 @@ class ModelSource:
     checkpoint: str | None = None
     image_mean: Triple = open_clip.OPENAI_DATASET_MEAN
     image_std: Triple = open_clip.OPENAI_DATASET_STD
+    resize_mode: str = 'shortest'
+    interpolation: str = 'bicubic'
     quick_gelu: bool = False
     tokenizer_factory: Callable[..., Any] | None = None
 
@@ -118,12 +123,20 @@ def _from_name(name: str, pretrained: str | None) -> ModelSource:
         source.checkpoint = open_clip.download_pretrained(tag_config)
         source.quick_gelu = tag_config.get('quick_gelu', False)
         source.image_mean, source.image_std = tag_config['mean'], tag_config['std']
+        _take_resizing(source, tag_config)
     else:
         source.checkpoint = pretrained
         if len(means) == 1:  # SigLIP: the library knows the normalisation by the tag only
             tag_config = open_clip.get_pretrained_cfg(name, tags[0])
             source.image_mean, source.image_std = tag_config['mean'], tag_config['std']
+            _take_resizing(source, tag_config)
     return source
+
+
+def _take_resizing(source: ModelSource, config: dict[str, Any]) -> None:
+    """Take how photos are resized from a preprocessing config of the library, if it says."""
+    source.resize_mode = config.get('resize_mode', source.resize_mode)
+    source.interpolation = config.get('interpolation', source.interpolation)
 
 
 def _from_config(name: str, config: dict[str, Any]) -> ModelSource:
@@ -138,6 +151,7 @@ def _from_config(name: str, config: dict[str, Any]) -> ModelSource:
     source = ModelSource(name, model_config)
     source.image_mean = tuple(preprocess.get('mean', source.image_mean))
     source.image_std = tuple(preprocess.get('std', source.image_std))
+    _take_resizing(source, preprocess)
     if 'text_cfg' in model_config:
         source.tokenizer_factory = partial(_make_tokenizer, model_config['text_cfg'])
     return source
