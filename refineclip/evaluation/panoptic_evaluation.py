@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,40 +14,26 @@ from torch.nn import functional as F
 
 from refineclip.datasets.coco_panoptic import CocoPanoptic
 from refineclip.distill.region_preprocessor import RegionPreprocessor
-from refineclip.distill.roi_ops import pool_regions
 from refineclip.encoders.text_head import TextHead
 
 from .bootstrap import ImageScores
 from .panoptic_regions import (
+    ImageLabels,
     RegionRules,
     check_files,
     choose_classes,
-    pool_masks,
-    region_masks,
+    label_image,
     warn_of_empty,
 )
-from .patch_labels import assign_tokens, map_labels, segment_coverage
-from .region_accuracy import region_accuracy
 from .region_features import read_regions
-from .shared_trunk import SharedTrunk
+from .region_pooling import RegionFeatures, pool_image, score_regions
+from .shared_trunk import DenseEncoder, SharedTrunk
 
 Scores = dict[str, ImageScores]
 Track = Callable[[Iterable[Any]], Iterable[Any]]
 
 # Normalised images are kept in memory up to this; larger sets are read again for every pass.
 KEPT_BYTES = 2 * 2**30
-
-
-class DenseEncoder(Protocol):
-    """What is evaluated; :class:`~refineclip.encoders.RefinerCLIP` is one."""
-
-    def dense(self, images: Tensor) -> Tensor:
-        """Map normalised images (B, 3, H, W) to (B, D, h, w)."""
-        ...
-
-    def image_embedding(self, images: Tensor) -> Tensor:
-        """Map normalised images (B, 3, H, W) to (B, D)."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -58,51 +43,14 @@ class PanopticItem:
     Attributes:
         images: (1, 3, H, W) normalised.
         boxes: (R, 5) rows [0, x1, y1, x2, y2] in [0, 1] of the canvas.
-        labels: (R,) index into the vocabulary.
-        masks: (R, h, w) share of each token that each region's mask covers.
-        segments: (N,) segment id of every token, 0 for none.
-        classes: (N,) category of the data set of every token, -1 for none.
+        labels: Of its tokens and regions.
         crops: (R, 3, c, c) normalised, where asked for.
     """
 
     images: Tensor
     boxes: Tensor
-    labels: Tensor
-    masks: Tensor
-    segments: NDArray[np.int64]
-    classes: NDArray[np.int64]
+    labels: ImageLabels
     crops: Tensor | None = None
-
-
-@dataclass(frozen=True)
-class TokenLabels:
-    """What stays in memory of every image: labels as above, and the token grid (h, w)."""
-
-    labels: Tensor
-    segments: NDArray[np.int64]
-    classes: NDArray[np.int64]
-    grid: tuple[int, int]
-
-
-@dataclass(frozen=True)
-class RegionFeatures:
-    """Features of all R regions of a data set by the way they were pooled.
-
-    Attributes:
-        boxes: (R, D) RoIAlign 1 x 1 on the dense map.
-        masks: (R, D) mean of the tokens under the mask.
-        crops: (R, D) image embedding of the region's crop, where asked for.
-    """
-
-    boxes: Tensor
-    masks: Tensor
-    crops: Tensor | None = None
-
-    def items(self) -> Iterator[tuple[str, Tensor]]:
-        """Name and features of each way that is there."""
-        for name in ('boxes', 'masks', 'crops'):
-            if (value := getattr(self, name)) is not None:
-                yield name, value
 
 
 class PanopticEvaluation:
@@ -154,58 +102,46 @@ class PanopticEvaluation:
         self.patch_size = patch_size
         self.min_coverage = min_coverage
         self.rules = rules or RegionRules()
-        indices = choose_classes(dataset, classes)
+        indices = choose_classes(dataset.classes, classes)
         self.classes = tuple(dataset.classes[i] for i in indices)
         self.is_thing: NDArray[np.bool_] = dataset.is_thing[indices]
         self._class_of = {int(category): i for i, category in enumerate(indices)}
         self.track: Track = track or iter
         self._keeps = len(dataset) * 12 * int(np.prod(preprocessor.image_size)) <= KEPT_BYTES
         self._items: dict[int, PanopticItem] = {}
-        self._labels: dict[int, TokenLabels] = {}
-        self._empty: dict[int, list[tuple[Path, int]]] = {}
-
-    def _grid(self, images: Tensor) -> tuple[int, int]:
-        return images.shape[-2] // self.patch_size, images.shape[-1] // self.patch_size
+        self._labels: dict[int, ImageLabels] = {}
 
     def item(self, index: int, crops: bool = False) -> PanopticItem:
         """Read one image, its labels and its regions."""
         if index in self._items and not crops:
             return self._items[index]
         image = self.dataset[index]
-        ids = image.read_ids()
-        present = np.unique(ids)
-        chosen = [s for s in self.rules.choose(image) if s.category in self._class_of]
-        self._empty[index] = [
-            (image.label_path, s.id) for s in image.segments if s.id not in present
-        ]
-        chosen = [s for s in chosen if s.id in present]
-        boxes = replace(image, segments=tuple(chosen)).boxes()
-        batch = read_regions(image, boxes, self.preprocessor)
-        grid = self._grid(batch.images)
-        coverage = segment_coverage(ids, grid, batch.pictures[0].tolist())
-        masks = region_masks(ids, [s.id for s in chosen], grid, coverage=coverage)
-        segments = assign_tokens(*coverage, self.min_coverage)
+        batch = read_regions(image, image.boxes(), self.preprocessor)
+        grid = batch.images.shape[-2] // self.patch_size, batch.images.shape[-1] // self.patch_size
+        picture = batch.pictures[0].tolist()
+        labels = label_image(
+            image, image.read_ids(), grid, picture, self.rules, self._class_of, self.min_coverage
+        )
         item = PanopticItem(
             images=batch.images,
-            boxes=batch.boxes,
-            labels=torch.tensor([self._class_of[s.category] for s in chosen]).long(),
-            masks=torch.from_numpy(masks),
-            segments=segments,
-            classes=map_labels(segments, {s.id: s.category for s in image.segments}),
-            crops=batch.crops if crops else None,
+            boxes=batch.boxes[labels.rows],
+            labels=labels,
+            crops=batch.cut_crops(labels.rows) if crops else None,
         )
-        self._labels[index] = TokenLabels(item.labels, item.segments, item.classes, grid)
+        # Masks go with the images, which are read again; the rest is small and stays.
+        self._labels[index] = replace(labels, masks=labels.masks[:0])
         if self._keeps:
             self._items[index] = replace(item, crops=None)
         return item
 
     def items(self, crops: bool = False) -> Iterator[PanopticItem]:
         """Read all images in order, and warn once of segments without a pixel."""
-        fresh = len(self._empty) < len(self.dataset)
+        fresh = len(self._labels) < len(self.dataset)
         for index in self.track(range(len(self.dataset))):
             yield self.item(index, crops)
         if fresh:
-            warn_of_empty([pair for pairs in self._empty.values() for pair in pairs])
+            paths = [image.label_path for image in self.dataset]
+            warn_of_empty([(paths[i], s) for i, one in self._labels.items() for s in one.empty])
 
     def maps(self, encoder: DenseEncoder) -> list[Tensor]:
         """Dense map (1, D, h, w) of every image, on the CPU.
@@ -230,11 +166,11 @@ class PanopticEvaluation:
         path = self.dataset[index].img_path
         if index not in self._labels:
             self.item(index)
-        grid = self._labels[index].grid
-        if tuple(dense_map.shape[-2:]) != grid:
+        grid = self._labels[index].masks.shape[1:]
+        if dense_map.shape[-2:] != grid:
             raise ValueError(
-                f'expected a map of {grid} tokens, got {tuple(dense_map.shape[-2:])} from {name!r} '
-                f'for {path}; evaluate encoders of one patch size together'
+                f'expected a map of {tuple(grid)} tokens, got {tuple(dense_map.shape[-2:])} from '
+                f'{name!r} for {path}; evaluate encoders of one patch size together'
             )
         if not dense_map.isfinite().all():
             raise ValueError(
@@ -273,8 +209,8 @@ class PanopticEvaluation:
             measures,
         )
 
-    def labels(self) -> list[TokenLabels]:
-        """Labels of every image, in order; read if no pass over the images has done so."""
+    def labels(self) -> list[ImageLabels]:
+        """Labels of every image, in order, without the masks."""
         if len(self._labels) < len(self.dataset):
             for _ in self.items():
                 pass
@@ -296,7 +232,7 @@ class PanopticEvaluation:
         trunks = SharedTrunk(encoders)
         parts: dict[str, list[tuple[Tensor, ...]]] = {name: [] for name in encoders}
         for index, item in enumerate(self.items(crops)):
-            if len(item.labels) == 0:
+            if not item.labels.rows:
                 continue
             maps = trunks.dense(item.images)
             embeddings = {} if item.crops is None else trunks.image_embedding(item.crops)
@@ -311,9 +247,7 @@ class PanopticEvaluation:
         }
 
     def _pool(self, dense_map: Tensor, item: PanopticItem) -> tuple[Tensor, Tensor]:
-        boxes = pool_regions(dense_map, item.boxes.to(dense_map.device), 1).flatten(1)
-        masks = item.masks.to(dense_map.device)
-        return boxes.cpu(), pool_masks(dense_map[0], masks, self.rules.mask_pooling).cpu()
+        return pool_image(dense_map[0], item.boxes, item.labels.masks, self.rules.mask_pooling)
 
     def _check_regions(self, found: bool) -> None:
         if not found:
@@ -352,38 +286,9 @@ class PanopticEvaluation:
         text_head: TextHead | None = None,
         topk: Sequence[int] = (1, 5),
     ) -> Scores:
-        """Classify pooled regions by class names.
+        """Classify what :meth:`region_features` pooled.
 
-        Returns:
-            For each way ``boxes``, ``masks``, ``crops`` that is there and each k:
-            ``{way}_top{k}``, ``{way}_things_top{k}``, ``{way}_stuff_top{k}`` (shares of regions)
-            and ``{way}_class_top{k}``, ``{way}_things_class_top{k}``, ``{way}_stuff_class_top{k}``
-            (means over the classes of the fixed list that occur).
-
-        Raises:
-            ValueError: If the embeddings fit neither the classes nor the features.
+        See :func:`~refineclip.evaluation.region_pooling.score_regions`.
         """
-        expected = (len(self.classes), features.boxes.shape[1])
-        if text_head is not None:
-            expected = (expected[0], text_head.weight.shape[0])
-        if tuple(text_embeddings.shape) != expected:
-            raise ValueError(
-                f'expected text embeddings of shape {expected}, one row per class and the width of '
-                f'the features, got {tuple(text_embeddings.shape)}'
-            )
-        per_image = [one.labels for one in self.labels()]
-        counts = [len(one) for one in per_image]
-        labels = torch.cat(per_image)
-        images = np.repeat(np.arange(len(counts)), counts)
-        scores: Scores = {}
-        for way, value in features.items():
-            logits = _classify(value, text_embeddings, text_head)
-            result = region_accuracy(logits, labels, images, len(counts), self.is_thing, topk)
-            scores |= {f'{way}_{key}': score for key, score in result.scores.items()}
-        return scores
-
-
-def _classify(features: Tensor, text: Tensor, head: TextHead | None) -> Tensor:
-    if head is not None:
-        return head.classify(features, text)
-    return F.normalize(features, dim=1) @ F.normalize(text.float(), dim=1).T
+        labels = [one.labels for one in self.labels()]
+        return score_regions(features, labels, self.is_thing, text_embeddings, text_head, topk)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,8 +13,8 @@ from mmengine.logging import print_log
 from numpy.typing import NDArray
 from torch import Tensor
 
-from refineclip.datasets.coco_panoptic import CocoPanoptic, PanopticImage, PanopticSegment
-from refineclip.evaluation.patch_labels import WHOLE_CANVAS, segment_coverage
+from refineclip.datasets.coco_panoptic import CocoPanoptic, PanopticImage
+from refineclip.evaluation.patch_labels import assign_tokens, map_labels, segment_coverage
 
 MASK_POOLINGS = ('area', 'any')
 
@@ -48,15 +48,15 @@ class RegionRules:
                 f'mask_pooling: expected one of {MASK_POOLINGS}, got {self.mask_pooling!r}'
             )
 
-    def choose(self, image: PanopticImage) -> list[PanopticSegment]:
-        """Return the segments of an image that count; crowds never do."""
+    def choose(self, image: PanopticImage) -> list[int]:
+        """Return the positions of the segments of an image that count; crowds never do."""
         chosen = []
-        for segment in image.segments:
+        for position, segment in enumerate(image.segments):
             x1, y1, x2, y2 = segment.box
             area = max(x2 - x1, 0.0) * max(y2 - y1, 0.0)
             large = area >= self.min_area * image.width * image.height
             if large and self.area_px[0] <= area <= self.area_px[1] and not segment.is_crowd:
-                chosen.append(segment)
+                chosen.append(position)
         return chosen
 
 
@@ -82,26 +82,26 @@ def check_files(dataset: CocoPanoptic) -> None:
             )
 
 
-def choose_classes(dataset: CocoPanoptic, names: Sequence[str] | None) -> NDArray[np.int64]:
+def choose_classes(classes: Sequence[str], names: Sequence[str] | None) -> NDArray[np.int64]:
     """Return the category indices of a vocabulary, in its order.
 
     Args:
-        dataset: The data set.
+        classes: Class names of the data set.
         names: Class names of the data set; None takes all.
 
     Raises:
         ValueError: If there is no name, one occurs twice, or names are not of the data set.
     """
     if names is None:
-        return np.arange(len(dataset.classes))
-    unknown = [name for name in names if name not in dataset.classes]
+        return np.arange(len(classes))
+    unknown = [name for name in names if name not in classes]
     if unknown or not names or len(set(names)) < len(names):
         kind = 'none of the' if len(unknown) == len(names) else f'{len(unknown)} unknown'
         raise ValueError(
             f"expected different class names of the data set, got {kind} data set's classes or "
-            f'repeats: {unknown or list(names)}; its classes are {", ".join(dataset.classes)}'
+            f'repeats: {unknown or list(names)}; its classes are {", ".join(classes)}'
         )
-    return np.array([dataset.classes.index(name) for name in names], dtype=np.int64)
+    return np.array([list(classes).index(name) for name in names], dtype=np.int64)
 
 
 def warn_of_empty(empty: Sequence[tuple[Path, int]]) -> None:
@@ -115,42 +115,62 @@ def warn_of_empty(empty: Sequence[tuple[Path, int]]) -> None:
         )
 
 
-def region_masks(
+@dataclass(frozen=True)
+class ImageLabels:
+    """What the tokens and regions of one image show.
+
+    Attributes:
+        rows: R positions of the regions in the image's segments.
+        labels: (R,) int64 index into the vocabulary.
+        masks: (R, h, w) float32 share of each token that each region's mask covers, none all 0.
+        segments: (N,) segment id of every token, 0 for none.
+        classes: (N,) category of the data set of every token, -1 for none.
+        empty: Ids of segments without a pixel, which are left out.
+    """
+
+    rows: list[int]
+    labels: Tensor
+    masks: Tensor
+    segments: NDArray[np.int64]
+    classes: NDArray[np.int64]
+    empty: tuple[int, ...]
+
+
+def label_image(
+    image: PanopticImage,
     ids: NDArray[np.integer],
-    segments: Sequence[int],
     grid: tuple[int, int],
-    picture: Sequence[float] = WHOLE_CANVAS,
-    coverage: tuple[NDArray[np.int64], NDArray[np.float32]] | None = None,
-) -> NDArray[np.float32]:
-    """Return the share of every token that each of some segments covers.
+    picture: Sequence[float],
+    rules: RegionRules,
+    class_of: Mapping[int, int],
+    min_coverage: float = 0.5,
+) -> ImageLabels:
+    """Label the tokens of a dense map and find the regions to classify.
 
     Args:
+        image: The annotated image.
         ids: (H, W) segment id per pixel.
-        segments: R ids, each of which occurs.
         grid: Rows and columns of the dense map.
-        picture: See :func:`~refineclip.evaluation.patch_labels.segment_coverage`.
-        coverage: What that function returned for the rest, if the caller has it already.
-
-    Returns:
-        (R, h, w) in [0, 1]; none is all zero.
+        picture: xyxy rectangle of the picture on the map's canvas, in [0, 1].
+        rules: Which segments are regions.
+        class_of: Category of the data set -> index into the vocabulary; others are left out.
+        min_coverage: A token shows the segment that covers at least this share of it.
     """
-    values, shares = segment_coverage(ids, grid, picture) if coverage is None else coverage
-    return shares[np.searchsorted(values, np.asarray(segments, dtype=np.int64))]
-
-
-def pool_masks(dense_map: Tensor, masks: Tensor, mask_pooling: str = 'area') -> Tensor:
-    """Average a dense map under masks.
-
-    Args:
-        dense_map: (D, h, w), as the encoder gives it.
-        masks: (R, h, w) share of each token that each mask covers, none all zero.
-        mask_pooling: See :class:`RegionRules`.
-
-    Returns:
-        (R, D) float32.
-    """
-    weights = masks.float().flatten(1)
-    if mask_pooling == 'any':
-        weights = (weights > 0).float()
-    weights = weights / weights.sum(dim=1, keepdim=True)
-    return weights @ dense_map.flatten(1).T.to(torch.float32)
+    values, coverage = segment_coverage(ids, grid, picture)
+    present = set(values.tolist())
+    rows = [
+        row
+        for row in rules.choose(image)
+        if image.segments[row].category in class_of and image.segments[row].id in present
+    ]
+    chosen = [image.segments[row] for row in rows]
+    layers = np.searchsorted(values, np.array([s.id for s in chosen], dtype=np.int64))
+    segments = assign_tokens(values, coverage, min_coverage)
+    return ImageLabels(
+        rows=rows,
+        labels=torch.tensor([class_of[s.category] for s in chosen], dtype=torch.long),
+        masks=torch.from_numpy(coverage[layers]),
+        segments=segments,
+        classes=map_labels(segments, {s.id: s.category for s in image.segments}),
+        empty=tuple(s.id for s in image.segments if s.id not in present),
+    )

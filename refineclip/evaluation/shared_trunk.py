@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from torch import Tensor
 
@@ -12,10 +12,19 @@ from refineclip.encoders.refiner_clip import RefinerCLIP
 
 from .reference_encoders import TappedEncoder
 
-if TYPE_CHECKING:
-    from .panoptic_evaluation import DenseEncoder
-
 Finish = Callable[[Tensor, tuple[int, int]], Tensor]
+
+
+class DenseEncoder(Protocol):
+    """What is evaluated; :class:`~refineclip.encoders.RefinerCLIP` is one."""
+
+    def dense(self, images: Tensor) -> Tensor:
+        """Map normalised images (B, 3, H, W) to (B, D, h, w)."""
+        ...
+
+    def image_embedding(self, images: Tensor) -> Tensor:
+        """Map normalised images (B, 3, H, W) to (B, D)."""
+        ...
 
 
 class SharedTrunk:

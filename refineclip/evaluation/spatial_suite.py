@@ -26,6 +26,18 @@ SETTINGS: dict[str, dict[str, Any]] = {
 MEASURES = tuple(SETTINGS)
 
 
+def check_measures(measures: Sequence[str] | None) -> tuple[str, ...]:
+    """Return the names of measures, all for None.
+
+    Raises:
+        ValueError: On an unknown name, or none.
+    """
+    chosen = MEASURES if measures is None else tuple(measures)
+    if not chosen or any(name not in MEASURES for name in chosen):
+        raise ValueError(f'measures: expected some of {MEASURES}, got {chosen}')
+    return chosen
+
+
 def spatial_scores(
     tokens: Sequence[Tensor],
     segments: Labels,
@@ -49,9 +61,7 @@ def spatial_scores(
     Raises:
         ValueError: On an unknown name, or where a measure is undefined on these images.
     """
-    chosen = MEASURES if measures is None else tuple(measures)
-    if unknown := [name for name in chosen if name not in MEASURES]:
-        raise ValueError(f'measures: expected some of {MEASURES}, got {unknown}')
+    chosen = check_measures(measures)
     supers = [np.where(label >= 0, class_to_super[label], -1) for label in classes]
     num_supers = int(class_to_super.max()) + 1
     calls: dict[str, Callable[..., ImageScores]] = {
