@@ -61,9 +61,11 @@ class CauseStage(BaseModel):
         preprocessor = self.data_preprocessor
         if not isinstance(preprocessor, ImgDataPreprocessor) or not hasattr(preprocessor, 'mean'):
             return
+        if preprocessor.mean.is_meta:  # built to be counted, not to be run
+            return
         own = torch.tensor([self.encoder.image_mean, self.encoder.image_std]) * 255
-        given = torch.stack([preprocessor.mean.flatten(), preprocessor.std.flatten()])
-        if own.device != given.device or torch.allclose(own, given.expand_as(own), atol=1.0):
+        given = torch.stack([preprocessor.mean.flatten(), preprocessor.std.flatten()]).to(own)
+        if torch.allclose(own, given.expand_as(own), atol=1.0):
             return
         print_log(
             f'data_preprocessor: mean and std are {given.tolist()}, but the encoder was trained '
