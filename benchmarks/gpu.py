@@ -1,0 +1,214 @@
+"""Training steps of a config at its real size: images per second, peak memory, MFU, loader cores.
+
+    python -m benchmarks gpu                             the three cases, batch 16, bfloat16
+    python -m benchmarks gpu b16-560 --compile           blocks compiled one by one
+    python -m benchmarks gpu --device cpu --quick        the same code at toy size
+    python -m benchmarks gpu CONFIG --device cpu --dtype float32 --batch-size 2 --steps 1 --warmup 0
+
+Models have random weights; images are made up, 640 x 480, with regions of the config's own sampler,
+and go through the config's own preprocessor and optimizer. MFU counts matrix products and attention
+(2 FLOPs per multiplication), the backward pass too, recomputation not, against --peak-tflops.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import shlex
+import statistics
+import sys
+import time
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import MODELS
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from refineclip.datasets.image_folder import build_region_sampler
+
+from . import report, scenes
+from .loader import PhotoFolder
+
+HERE = Path(__file__).resolve().parent
+CONFIGS = HERE.parent / 'configs' / 'distill'
+CASES = {
+    'b16-560': 'r-sc-clipself/r-sc-clipself_eva02-vit-b16_1xb16-amp-6e_coco-560.py',
+    'b16-1024': 'r-sc-clipself/r-sc-clipself_eva02-vit-b16_8xb2-amp-6e_coco-1024.py',
+    'l14-896': 'r-sc-clipself/r-sc-clipself_eva02-vit-l14-336_8xb2-amp-6e_coco-896.py',
+}
+TOY = 'toy/r-sc-rla_vit-toy_1xb2-4i_photos.py'
+# Not for random weights and made-up images.
+UNUSED_KEYS = ('pretrained', 'checkpoint', 'cache_dir')
+
+
+def parse_args(argv: list[str]) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(
+        prog='python -m benchmarks gpu',
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        'cases', nargs='*', metavar='CASE', help=f'{", ".join(CASES)} or a config (default: all)'
+    )
+    parser.add_argument('--batch-size', type=int, default=16, help='images per step')
+    parser.add_argument('--steps', type=int, default=20, help='measured steps')
+    parser.add_argument('--warmup', type=int, default=5, help='steps before')
+    parser.add_argument('--device', default='cuda')
+    parser.add_argument('--dtype', choices=['float32', 'bfloat16'], default='bfloat16')
+    parser.add_argument('--compile', action='store_true', help='compile block by block')
+    parser.add_argument('--attention-backend', help="the encoder's key of that name")
+    parser.add_argument('--with-cp', action='store_true', help='recompute activations')
+    parser.add_argument('--peak-tflops', type=float, help='matrix peak of the device, for the MFU')
+    parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument('--quick', action='store_true', help='toy model, 2 images, 2 steps')
+    parser.add_argument(
+        '--out', type=Path, metavar='DIR', help='put the rows into DIR/results.json'
+    )
+    args = parser.parse_args(argv)
+    if args.device.startswith('cuda') and not torch.cuda.is_available():
+        parser.error('--device cuda: expected a GPU, got none; try --device cpu --quick')
+    if args.quick:
+        args.batch_size, args.steps, args.warmup = 2, 2, 1
+    return args
+
+
+def without(node: Any, keys: tuple[str, ...]) -> Any:
+    """A config tree with every value of some keys set to None."""
+    if isinstance(node, dict):
+        return {k: None if k in keys else without(v, keys) for k, v in node.items()}
+    return node
+
+
+def build(config: Config, args: argparse.Namespace) -> Any:
+    """The training stage of a config, with random weights and the encoder's options."""
+    model_config = without(config.model.to_dict(), UNUSED_KEYS)
+    encoder = model_config['student' if 'student' in model_config else 'encoder']
+    encoder |= dict(with_cp=args.with_cp, attention_backend=args.attention_backend)
+    if args.compile:
+        encoder['compile_blocks'] = {}
+    torch.manual_seed(args.seed)
+    return MODELS.build(model_config).to(args.device).train()
+
+
+def raw_batch(sampler: Any, args: argparse.Namespace, step: int) -> dict[str, list]:
+    """Noise images with regions, as the loader ships them."""
+    generator = np.random.default_rng((args.seed, step))
+    width, height = scenes.COCO_SIZE
+    images = generator.integers(0, 256, (args.batch_size, 3, height, width), dtype=np.uint8)
+    boxes = [torch.from_numpy(sampler(width, height, generator, '')) for _ in images]
+    return dict(inputs=list(torch.from_numpy(images)), boxes=boxes)
+
+
+def count_flops(model: Any, data: dict[str, list], autocast: Any) -> int:
+    """FLOPs of a step, forward and backward, counted image by image to stay within memory."""
+    # The counter does not know the CPU's fused attention, and compiled code hides its products.
+    visible = sdpa_kernel(SDPBackend.MATH) if autocast.device == 'cpu' else nullcontext()
+    encoders = [module for module in model.modules() if hasattr(module, 'with_cp')]
+    settings = [module.with_cp for module in encoders]
+    counter = FlopCounterMode(display=False)
+    for module in encoders:
+        module.with_cp = False
+    with counter, visible, torch.compiler.set_stance('force_eager'):
+        for image, boxes in zip(data['inputs'], data['boxes'], strict=True):
+            with autocast:
+                batch = model.data_preprocessor(dict(inputs=[image], boxes=[boxes]), True)
+                loss, _ = model.parse_losses(model(**batch, mode='loss'))
+            loss.backward()
+    model.zero_grad(set_to_none=True)
+    for module, setting in zip(encoders, settings, strict=True):
+        module.with_cp = setting
+    return counter.get_total_flops()
+
+
+def loader_seconds(num_items: int = 20) -> float:
+    """Host seconds of one item of 640 x 480, on one core."""
+    dataset = PhotoFolder()
+    seconds = []
+    for _ in range(num_items):
+        start = time.perf_counter()
+        dataset[0]
+        seconds.append(time.perf_counter() - start)
+    return statistics.median(seconds)
+
+
+def measure(path: Path, args: argparse.Namespace) -> dict[str, Any]:
+    """Build, warm up, step; everything that is known afterwards."""
+    config = Config.fromfile(path)
+    model, on_gpu = build(config, args), args.device.startswith('cuda')
+    optimizer = build_optim_wrapper(model, dict(optimizer=config.optim_wrapper.optimizer))
+    sampler = build_region_sampler(config.train_dataloader.dataset.region_sampler)
+    # Entered here rather than by AmpOptimWrapper, so that a CPU and a GPU take the same path.
+    autocast = torch.autocast(
+        torch.device(args.device).type, torch.bfloat16, enabled=args.dtype == 'bfloat16'
+    )
+    seconds, regions, flops, losses = [], [], [], {}
+    for step in range(args.warmup + args.steps):
+        data, measured = raw_batch(sampler, args, step), step >= args.warmup
+        if measured:
+            flops.append(count_flops(model, data, autocast))
+        if on_gpu:
+            torch.cuda.synchronize()
+            torch.cuda.reset_peak_memory_stats()
+        start = time.perf_counter()
+        with autocast:
+            losses = model.train_step(data, optimizer)
+        if on_gpu:
+            torch.cuda.synchronize()
+        if measured:
+            seconds.append(time.perf_counter() - start)
+            regions.append(sum(map(len, data['boxes'])))
+    return dict(
+        config=path.stem,
+        device=torch.cuda.get_device_name() if on_gpu else 'cpu',
+        seconds=seconds,
+        regions=regions,
+        flops=flops,
+        peak_gib=_peak_gib(on_gpu),
+        losses={name: float(value.detach()) for name, value in losses.items()},
+    )
+
+
+def _peak_gib(on_gpu: bool) -> float:
+    """Of the last step's live tensors on a GPU, of the whole process on a CPU."""
+    if on_gpu:
+        return torch.cuda.max_memory_allocated() / 2**30
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+def figures(row: dict[str, Any], args: argparse.Namespace) -> dict[str, float]:
+    """Images per second, MFU where the peak is known, and loader cores at that rate."""
+    rates = [args.batch_size / value for value in row['seconds']]
+    found = dict(images_per_second=statistics.median(rates))
+    found['loader_cores'] = found['images_per_second'] * loader_seconds()
+    if args.peak_tflops:
+        pairs = zip(row['flops'], row['seconds'], strict=True)
+        found['mfu'] = statistics.median(f / s for f, s in pairs) / args.peak_tflops / 1e12
+    return found
+
+
+def main(argv: list[str]) -> int:
+    """Measure each case, print it and store it."""
+    args = parse_args(argv)
+    names = args.cases or (['toy'] if args.quick else list(CASES))
+    surroundings = report.surroundings(shlex.join(['python', '-m', 'benchmarks', 'gpu', *argv]))
+    options = {
+        key: getattr(args, key)
+        for key in ('batch_size', 'dtype', 'compile', 'attention_backend', 'with_cp')
+    }
+    for name in names:
+        path = CONFIGS / {**CASES, 'toy': TOY}[name] if name in {*CASES, 'toy'} else Path(name)
+        row = measure(path, args)
+        row |= dict(figures=figures(row, args), **options, **surroundings, quick=args.quick)
+        values = '  '.join(f'{key} {value:.3g}' for key, value in row['figures'].items())
+        sys.stdout.write(f'{path.stem}  {values}  peak {row["peak_gib"]:.2f} GiB\n')
+        sys.stdout.flush()
+        if args.out is not None:
+            report.store(args.out, f'gpu-{path.stem if Path(name).suffix else name}', row)
+    return 0
