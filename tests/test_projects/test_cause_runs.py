@@ -240,6 +240,22 @@ def test_clusters_follow_the_centres(repo_root: Path) -> None:
     assert torch.equal(flipped(images, mode='predict')[0]['clusters'], 1 - clusters)
 
 
+def test_the_first_batch_places_the_centres_once(repo_root: Path) -> None:
+    probe = build(repo_root, 'tr-cluster', head=None, num_clusters=3)
+    tokens = torch.nn.functional.normalize(torch.randn(2, 16, 16), dim=-1)
+    probe.loss(tokens)
+    centres = probe.centres.detach().clone()
+    assert all((tokens.flatten(0, 1) == centre).all(dim=1).any() for centre in centres)
+    assert len(centres.unique(dim=0)) == 3
+    # A resumed run finds `started` in its checkpoint and goes on from its own centres.
+    resumed = build(repo_root, 'tr-cluster', head=None, num_clusters=3)
+    resumed.load_state_dict(probe.state_dict())
+    resumed.loss(tokens.flip(-1))
+    assert torch.equal(resumed.centres, centres)
+    nearest = (tokens @ centres.T).amax(-1).mean()
+    torch.testing.assert_close(probe.loss(tokens)['loss_cluster'], 1 - nearest)
+
+
 def test_earlier_blocks_can_be_tapped(repo_root: Path) -> None:
     model = build(repo_root, 'codebook', **{'encoder.out_indices': [1]})
     assert model.token_dims == 16

@@ -68,8 +68,9 @@ class CauseClusterProbe(CauseStage):
         dims = self.token_dims
         if head is not None:
             self.codebook = ConceptCodebook(num_concepts, dims).requires_grad_(False)
-            self.head = MODELS.build({**head, 'in_channels': dims}).requires_grad_(False)
-            dims = self.head.embed_dims
+            built = MODELS.build({**head, 'in_channels': dims})
+            self.head = built.requires_grad_(False)
+            dims = built.embed_dims
         self.centres = nn.Parameter(F.normalize(torch.randn(num_clusters, dims), dim=-1))
         # Saved, so that a resumed run keeps its centres.
         self.register_buffer('started', torch.tensor(False))

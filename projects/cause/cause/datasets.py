@@ -70,6 +70,7 @@ class Segmentation27(Dataset[dict[str, Any]]):
     Raises:
         FileNotFoundError: If a folder, an image or a label map is missing.
         ValueError: On an unknown crop, a bad ratio, or if five crops are asked for with labels.
+        BadImageError: While reading, on a file that cannot be used; none is skipped.
     """
 
     classes: ClassVar[tuple[str, ...]]

@@ -21,25 +21,25 @@ from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import Runner, set_random_seed
 from sklearn.cluster import KMeans
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 sys.path.append(str(Path(__file__).resolve().parents[3]))
 
 
 @torch.no_grad()
-def gather(model: Any, loader: DataLoader, seed: int, per_image: int) -> Tensor:
+def gather(model: Any, loader: Any, seed: int, per_image: int) -> Tensor:
     """Random embeddings (M, E) of all images of a loader, ``per_image`` of each."""
     generator = torch.Generator().manual_seed(seed)
     parts = []
     for batch in loader:
         data = model.data_preprocessor(batch)
-        points = model.embed(model.tokens(data['inputs'])[0])
+        tokens = model.training_tokens(data['inputs'], data['img_path'], data['crop_box'])
+        points = model.embed(tokens)
         for one in points:
             parts.append(one[torch.randperm(len(one), generator=generator)[:per_image]])
     return torch.cat(parts)
 
 
-def evaluate(model: Any, loader: DataLoader, evaluator: Evaluator) -> dict[str, float]:
+def evaluate(model: Any, loader: Any, evaluator: Evaluator) -> dict[str, float]:
     """Score the model's centres."""
     for batch in loader:
         evaluator.process(data_samples=model.val_step(batch), data_batch=batch)

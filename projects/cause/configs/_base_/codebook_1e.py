@@ -3,7 +3,7 @@ _base_ = ['./encoder_eva02-vit-b16.py']
 
 model = dict(
     type='CauseCodebookTraining',
-    data_preprocessor=_base_.data_preprocessor,
+    data_preprocessor=_base_.preprocessor,
     encoder=_base_.encoder,
     num_concepts=2048,
     temperature=0.1,

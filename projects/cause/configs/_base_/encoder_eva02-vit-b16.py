@@ -6,7 +6,7 @@ encoder = dict(
     pretrained='merged2b_s8b_b131k',
     dense_mode='value',
 )
-data_preprocessor = dict(
+preprocessor = dict(
     type='ImgDataPreprocessor',
     # CLIP's normalisation, times 255.
     mean=[122.7709383, 116.7460125, 104.0937362],

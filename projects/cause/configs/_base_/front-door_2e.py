@@ -4,7 +4,7 @@ _base_ = ['./encoder_eva02-vit-b16.py']
 
 model = dict(
     type='CauseFrontDoor',
-    data_preprocessor=_base_.data_preprocessor,
+    data_preprocessor=_base_.preprocessor,
     encoder=_base_.encoder,
     head=dict(type='CauseTransformerHead', embed_dims=90, num_heads=8),
     num_concepts=2048,
