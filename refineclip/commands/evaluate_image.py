@@ -114,13 +114,12 @@ def run(args: argparse.Namespace) -> int:
     scores: dict[str, dict[str, ImageScores]] = {name: {} for name in rows}
     changes: dict[str, dict[str, PairedDifference]] = {n: {} for n in rows if n != args.compare}
     content: dict[str, Any] = {'kind': 'image', 'settings': guard.settings()}
-    for columns, title, part in (
-        (CLASSES, 'images by class names', folders and guard.classify(folders)),
-        (RETRIEVAL, 'retrieval', captions and guard.retrieve(captions)),
-    ):
-        if not part:
-            continue
-        found, facts = part
+    parts: list[tuple[str, dict[str, str], Any]] = []
+    if folders is not None:
+        parts.append(('classification', CLASSES, guard.classify(folders)))
+    if captions is not None:
+        parts.append(('retrieval', RETRIEVAL, guard.retrieve(captions)))
+    for title, columns, (found, facts) in parts:
         there = {key: head for key, head in columns.items() if key in next(iter(found.values()))}
         differences = compare_rows(found, args.compare)
         head = f'{title}, {facts["num_images"]} images'
@@ -130,7 +129,7 @@ def run(args: argparse.Namespace) -> int:
             scores[name] |= own
         for name, change in differences.items():
             changes[name] |= change
-        content[title.split()[0]] = facts
+        content[title] = facts
     if args.json is not None:
         content |= as_json(scores, changes if args.compare else {})
         write_json(args.json, {**content, 'environment': environment()})
