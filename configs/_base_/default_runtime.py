@@ -1,7 +1,12 @@
 # What every training run shares.
 default_scope = 'mmengine'
 custom_imports = dict(
-    imports=['refineclip.encoders', 'refineclip.datasets', 'refineclip.distill'],
+    imports=[
+        'refineclip.encoders',
+        'refineclip.datasets',
+        'refineclip.distill',
+        'refineclip.evaluation',
+    ],
     allow_failed_imports=False,
 )
 

@@ -81,7 +81,9 @@ def quiet_logging() -> None:
     """Let through only warnings of what the libraries log, so that they do not drown the table."""
     from mmengine.logging import MMLogger
 
-    MMLogger.get_instance('refineclip-evaluate', log_level='WARNING')
+    name = 'refineclip-evaluate'
+    if not MMLogger.check_instance_created(name):
+        MMLogger.get_instance(name, log_level='WARNING')
 
 
 def format_table(title: str, columns: Sequence[str], rows: Mapping[str, Sequence[str]]) -> str:

@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
+from mmengine.runner import Runner
+from PIL import Image
+
+from refineclip.datasets.coco_panoptic import CocoPanoptic
+from refineclip.evaluation import (
+    PanopticEvaluation,
+    PanopticEvaluationDataset,
+    RegionAccuracyMetric,
+    SpatialAwarenessMetric,
+)
+from refineclip.evaluation.reference_encoders import ColourEncoder
+
+from .toy_panoptic import PATCH, colour_texts, edit_json, preprocessor, write_coco
+
+COLOUR = ColourEncoder(PATCH, (0.5,) * 3, (0.25,) * 3)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return write_coco(tmp_path / 'coco')
+
+
+@pytest.fixture
+def texts(tmp_path: Path) -> str:
+    np.save(tmp_path / 'texts.npy', colour_texts().numpy())
+    return str(tmp_path / 'texts.npy')
+
+
+def measure(metric: Any, root: Path, resize: str, batch_size: int = 3) -> dict[str, float]:
+    """Feed the colours of a data set to a metric, as a loop would."""
+    dataset, canvas = PanopticEvaluationDataset(root), preprocessor(resize)
+    metric.dataset_meta = dataset.metainfo
+    for start in range(0, len(dataset), batch_size):
+        indices = range(start, min(start + batch_size, len(dataset)))
+        data = pseudo_collate([dataset[i] for i in indices])
+        batch = canvas(data)['inputs']
+        maps = COLOUR.dense(batch.images)
+        samples = [dict(map=m, picture=p) for m, p in zip(maps, batch.pictures, strict=True)]
+        metric.process(data, samples)
+    return metric.evaluate(len(dataset))
+
+
+@pytest.mark.parametrize('resize', ['letterbox', 'squash'])
+def test_metrics_equal_the_functions(root: Path, texts: str, resize: str) -> None:
+    evaluation = PanopticEvaluation(CocoPanoptic(root), preprocessor(resize), PATCH)
+    maps = evaluation.maps(COLOUR)
+    expected = evaluation.region_scores(maps, colour_texts())
+    found = measure(RegionAccuracyMetric(texts), root, resize)
+    assert found == {f'regions/{k}': pytest.approx(s.value) for k, s in expected.items()}
+    assert found['regions/masks_top1'] == 1
+    chosen = ('auc', 'imk', 'gk', 'knn')
+    spatial = evaluation.spatial_scores(maps, chosen)
+    found = measure(SpatialAwarenessMetric(chosen), root, resize)
+    assert found == {f'spatial/{k}': pytest.approx(s.value) for k, s in spatial.items()}
+
+
+def test_vocabulary_and_rules_reach_the_scores(root: Path, texts: str) -> None:
+    metric = RegionAccuracyMetric(texts, classes=['car'], topk=(1,), area_px=(100, 1000))
+    found = measure(metric, root, 'letterbox')
+    assert found['regions/masks_top1'] == 1  # one class to choose from
+    with pytest.raises(ValueError, match='segments that count as regions, got none in 4 images'):
+        measure(RegionAccuracyMetric(texts, min_area=0.99), root, 'letterbox')
+
+
+def test_wrong_input_of_metrics(root: Path, texts: str) -> None:
+    with pytest.raises(ValueError, match='expected text_embeddings=FILE or text=dict'):
+        RegionAccuracyMetric()
+    with pytest.raises(ValueError, match='measures: expected some of'):
+        SpatialAwarenessMetric(['miou'])
+    metric = SpatialAwarenessMetric()
+    with pytest.raises(TypeError, match='expected dense maps of RefinerTraining'):
+        metric.process({'inputs': []}, [torch.zeros(4, 2, 2)])
+    dataset = PanopticEvaluationDataset(root, limit=1)
+    bad = dict(map=torch.full((4, 8, 8), float('nan')), picture=None)
+    with pytest.raises(ValueError, match=r'NaN or infinity for .*000\.png'):
+        metric.process(pseudo_collate([dataset[0]]), [bad])
+
+
+def test_wrong_input_of_the_dataset(root: Path) -> None:
+    with pytest.raises(ValueError, match='limit: expected one or more'):
+        PanopticEvaluationDataset(root, limit=0)
+    Image.new('RGB', (50, 48)).save(root / 'val2017/000.png')
+    with pytest.raises(ValueError, match='expected 64 x 48 px as annotated, got 50 x 48'):
+        PanopticEvaluationDataset(root)[0]
+    content, write = edit_json(root)
+    content['annotations'] = []
+    write()
+    with pytest.raises(ValueError, match='got a panoptic data set without any'):
+        PanopticEvaluationDataset(root)
+
+
+def test_curves_of_a_training_run(root: Path, repo_root: Path, tmp_path: Path) -> None:
+    """Two iterations of the toy config with a validation after each; then a test of the result."""
+    cfg = Config.fromfile(repo_root / 'configs/distill/toy/r-sc-v_vit-toy_1xb2-4i_photos-val.py')
+    text = dict(context_length=16, vocab_size=49408, width=16, heads=2, layers=1)
+    tower = dict(cfg.model.student.model, text_cfg=text)
+    cfg.merge_from_dict(
+        {
+            'train_dataloader.dataset.data_root': str(root / 'val2017'),
+            'val_dataloader.dataset.data_root': str(root),
+            'val_dataloader.dataset.limit': None,
+            'test_dataloader.dataset.data_root': str(root),
+            'train_cfg.max_iters': 2,
+            'train_cfg.val_interval': 1,
+            'work_dir': str(tmp_path / 'run'),
+            'log_level': 'WARNING',
+            'custom_hooks': [],
+        }
+    )
+    measured = ('auc', 'imk', 'knn')
+    assert cfg.val_evaluator[0].measures == measured
+    cfg.val_evaluator.append(
+        dict(type='RegionAccuracyMetric', text=dict(model=tower, templates='photo'), topk=(1,))
+    )
+    runner = Runner.from_cfg(cfg)
+    runner.train()
+    path = next((tmp_path / 'run').rglob('vis_data/scalars.json'))
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    curves = [row for row in rows if 'spatial/auc' in row]
+    assert [row['step'] for row in curves] == [1, 2]
+    for row in curves:
+        for name in (*(f'spatial/{m}' for m in measured), 'regions/boxes_things_class_top1'):
+            assert math.isfinite(row[name])
+            assert 0 <= row[name] <= 1
+    tested = runner.test()
+    assert tested['spatial/auc'] == pytest.approx(curves[-1]['spatial/auc'])
+    assert set(tested) == {f'spatial/{m}' for m in ('auc', 'imk', 'gk', 'knn', 'ridge')}
