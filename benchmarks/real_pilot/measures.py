@@ -1,38 +1,36 @@
-"""All measures of one dense encoder on the validation photos."""
+"""All measures of one dense encoder on the validation photos, under the pilot's names."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from refineclip.datasets.coco_panoptic import CocoPanoptic
 from refineclip.distill.region_preprocessor import RegionPreprocessor
-from refineclip.distill.roi_ops import pool_regions
 from refineclip.encoders.text_head import TextHead
-from refineclip.evaluation import ImageScores, map_labels, patch_segments, region_accuracy
-from refineclip.evaluation import spatial_awareness as spatial
-from refineclip.evaluation.region_features import CropFeatures, panoptic_batch
+from refineclip.evaluation import PanopticEvaluation, RegionRules
+from refineclip.evaluation.panoptic_evaluation import Scores
+from refineclip.evaluation.region_features import CropFeatures
+from refineclip.evaluation.region_pooling import RegionFeatures
 
 SPATIAL = ('auc', 'imk', 'gk', 'knn', 'ridge')
 REGIONS = ('box', 'things', 'stuff')
 
-Scores = dict[str, ImageScores]
-DenseFunction = Callable[[Tensor], Tensor]
+# Boxes of at least 1 % of the photo.
+RULES = RegionRules(area_px=(0, math.inf), min_area=0.01)
 
 
-class PilotEvaluation:
-    """Holds the validation photos, their token labels and boxes.
+class PilotEvaluation(PanopticEvaluation):
+    """The validation photos, with the class texts.
 
     Args:
         data_root: COCO folder.
         text: (133, T) class text embeddings.
         preprocess: Squashes images and crops to the input size.
-        grid: Token grid of the input size.
+        patch_size: Side of a token in pixels.
         split: Labelled split.
         limit: Use the first photos only.
     """
@@ -42,73 +40,42 @@ class PilotEvaluation:
         data_root: Path,
         text: Tensor,
         preprocess: RegionPreprocessor,
-        grid: tuple[int, int] = (16, 16),
+        patch_size: int = 14,
         split: str = 'val2017',
         limit: int | None = None,
     ) -> None:
-        self.dataset = CocoPanoptic(data_root, split)
-        self.dataset.images = self.dataset.images[:limit]
+        dataset = CocoPanoptic(data_root, split)
+        dataset.images = dataset.images[:limit]
+        super().__init__(dataset, preprocess, patch_size, rules=RULES)
         self.text = text
-        self.segments = [patch_segments(image.read_ids(), grid) for image in self.dataset]
-        self.classes = [
-            map_labels(ids, {s.id: s.category for s in image.segments})
-            for ids, image in zip(self.segments, self.dataset, strict=True)
-        ]
-        to_super = self.dataset.class_to_super
-        self.supers = [np.where(c >= 0, to_super[c], -1) for c in self.classes]
-        batches = [panoptic_batch(image, preprocess) for image in self.dataset]
-        self.inputs = [batch.images for batch, _ in batches]
-        self.boxes = [batch.boxes for batch, _ in batches]
-        self.box_labels = torch.cat([labels for _, labels in batches])
-        self.box_images = np.repeat(np.arange(len(batches)), [len(b) for b in self.boxes])
-
-    @torch.inference_mode()
-    def maps(self, dense: DenseFunction) -> list[Tensor]:
-        """Dense map (1, D, h, w) of every photo."""
-        return [dense(images) for images in self.inputs]
-
-    def spatial_scores(self, maps: list[Tensor]) -> Scores:
-        """Score the maps as they are, without any text."""
-        tokens = [normalize(one[0].flatten(1).T, dim=1) for one in maps]
-        num_supers = len(self.dataset.supercategories)
-        return {
-            'auc': spatial.affinity_auc(tokens, self.segments),
-            'imk': spatial.per_image_kmeans_miou(tokens, self.segments),
-            'gk': spatial.dataset_kmeans_miou(tokens, self.supers, num_supers),
-            'knn': spatial.knn_accuracy(tokens, self.classes),
-            'ridge': spatial.ridge_accuracy(tokens, self.classes),
-        }
 
     def box_scores(self, maps: list[Tensor], head: TextHead) -> Scores:
         """Classify the ground-truth boxes by their pooled features."""
-        features = torch.cat(
-            [pool_regions(m, b, 1).flatten(1) for m, b in zip(maps, self.boxes, strict=True)]
-        )
-        return self.region_scores(features, head)
-
-    def region_scores(self, features: Tensor, head: TextHead) -> Scores:
-        """Classify (R, D) features of the ground-truth boxes, in their order."""
-        result = region_accuracy(
-            head.classify(features, self.text),
-            self.box_labels,
-            self.box_images,
-            len(self.dataset),
-            self.dataset.is_thing,
-        ).scores
-        return {
-            'box': result['top1'],
-            'things': result['things_top1'],
-            'stuff': result['stuff_top1'],
-            'box top-5': result['top5'],
-        }
+        return rename(self.region_scores(maps, self.text, head))
 
     def crop_scores(
         self, crops: CropFeatures, frozen_maps: list[Tensor], cls_head: TextHead, head: TextHead
     ) -> dict[str, Scores]:
         """Score the frozen encoder on close-ups and on the whole photo, with both heads."""
+        if not torch.equal(crops.labels, torch.cat([one.labels for one in self.labels()])):
+            raise ValueError('expected crops of the boxes that are scored, got other labels')
+
+        def score(features: Tensor, head: TextHead) -> Scores:
+            return rename(self.score_regions(RegionFeatures(features, features), self.text, head))
+
         return {
-            'crop, embedding': self.region_scores(crops.embedding, cls_head),
-            'crop, mean token': self.region_scores(crops.mean_token, head),
+            'crop, embedding': score(crops.embedding, cls_head),
+            'crop, mean token': score(crops.mean_token, head),
             'RoI, head of the mean token': self.box_scores(frozen_maps, head),
             'RoI, head of the embedding': self.box_scores(frozen_maps, cls_head),
         }
+
+
+def rename(scores: Scores) -> Scores:
+    """Pick the pilot's measures."""
+    return {
+        'box': scores['boxes_top1'],
+        'things': scores['boxes_things_top1'],
+        'stuff': scores['boxes_stuff_top1'],
+        'box top-5': scores['boxes_top5'],
+    }

@@ -28,6 +28,7 @@ from refineclip.distill.region_preprocessor import RegionPreprocessor
 from refineclip.encoders import RefinerCLIP
 from refineclip.encoders.text_head import TextHead
 from refineclip.encoders.weights import load_submodule
+from refineclip.evaluation.reference_encoders import TappedEncoder
 from refineclip.evaluation.region_features import encode_crops
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -168,16 +169,12 @@ def frozen_scores(pilot: Pilot, evaluation: PilotEvaluation) -> dict[str, Scores
     model, preprocess = pilot.encoder(), make_preprocessor()
     visual, head = model.visual, TextHead.load(pilot.cls_head)
 
-    def layer_10(images: torch.Tensor) -> torch.Tensor:
-        tokens, grid = visual.embed(images)
-        return visual.to_map(visual.project(visual.run(tokens, grid, 0, 10)), grid)
-
     start = time.perf_counter()
     crops = encode_crops(visual, evaluation.dataset.images, preprocess)
     pilot.time('validation crops', start)
-    maps = evaluation.maps(model.dense)
+    maps = evaluation.maps(model)
     scores = {bars.FROZEN: evaluation.spatial_scores(maps) | evaluation.box_scores(maps, head)}
-    tapped = evaluation.maps(layer_10)
+    tapped = evaluation.maps(TappedEncoder(visual, 9))
     scores[bars.LAYER_10] = evaluation.spatial_scores(tapped)
     mean_head = TextHead.load(pilot.mean_head)
     return scores | evaluation.crop_scores(crops, maps, head, mean_head)
@@ -205,7 +202,7 @@ def run_all(
         for run in STAGES:
             model = pilot.encoder(run, seed)
             start = time.perf_counter()
-            maps = evaluation.maps(model.dense)
+            maps = evaluation.maps(model)
             scores = evaluation.spatial_scores(maps) | evaluation.box_scores(maps, head)
             trained[run].append(scores)
             pilot.time(f'measures of {run}, seed {seed}', start)
