@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from refineclip.evaluation import ImageScores, paired_bootstrap
+from refineclip.evaluation import ImageScores, bootstrap, paired_bootstrap
 from refineclip.evaluation.region_accuracy import region_accuracy
 from refineclip.evaluation.zero_shot import ClassMeanScores, zero_shot_accuracy
 
@@ -80,3 +80,12 @@ def test_class_mean_resamples_in_pieces(monkeypatch):
 def test_wrong_input(features, labels, text, message):
     with pytest.raises(ValueError, match=message):
         zero_shot_accuracy(features, np.array(labels, dtype=np.int64), text)
+
+
+def test_bootstrap_in_parts_draws_what_one_call_would(monkeypatch):
+    generator = np.random.default_rng(0)
+    a, b = (ImageScores.from_values(generator.random(20)) for _ in range(2))
+    whole = paired_bootstrap(a, b, 50)
+    monkeypatch.setattr(bootstrap, '_MAX_COUNTS', 7 * 20)
+    parts = paired_bootstrap(a, b, 50)
+    assert (parts.low, parts.high, parts.se) == pytest.approx((whole.low, whole.high, whole.se))
