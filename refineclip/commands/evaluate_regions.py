@@ -76,6 +76,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     regions.add_argument(
         '--crop-enlarge', type=float, default=1.0, help='cut the box enlarged (default: 1)'
     )
+    regions.add_argument(
+        '--crop-resize',
+        choices=('letterbox', 'squash'),
+        default='letterbox',
+        help='as --resize, for crops (default: letterbox)',
+    )
     regions.add_argument('--no-crops', action='store_true', help='leave out the crops')
 
 
@@ -94,6 +100,7 @@ def run(args: argparse.Namespace) -> int:
         size,
         crop_size=args.crop_size or prepared.native_size(224 // patch * patch),
         crop_enlarge=args.crop_enlarge,
+        crop_resize=args.crop_resize,
     )
     rules = RegionRules(tuple(args.area), args.min_area, args.mask_pooling)
     evaluation = prepared.evaluation(preprocessor, rules=rules, classes=args.classes)

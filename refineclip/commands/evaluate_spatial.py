@@ -6,7 +6,14 @@ import argparse
 import os
 import sys
 
-from .evaluate_common import as_json, compare_rows, environment, tables, write_json
+from .evaluate_common import (
+    as_json,
+    compare_rows,
+    environment,
+    progress,
+    tables,
+    write_json,
+)
 from .evaluate_panoptic import Prepared, add_panoptic_arguments
 
 EPILOG = """Measures (details in docs/evaluation.md), each in [0, 1], higher is better:
@@ -40,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
     _check_memory(prepared, size)
     maps = FeatureStore(args.cache_dir).maps(evaluation, prepared.encoders)
     scores = {}
-    for name in prepared.encoders:
+    for name in progress('measures, by row')(list(prepared.encoders)):
         scores[name] = evaluation.spatial_scores(maps.pop(name), args.measures)
     differences = compare_rows(scores, args.compare)
     columns = {measure: measure for measure in args.measures}

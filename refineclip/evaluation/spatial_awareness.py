@@ -242,7 +242,7 @@ def knn_accuracy(
     generator = torch.Generator().manual_seed(seed)
     query = torch.randperm(len(points), generator=generator)[:max_tokens]
     bank = torch.randperm(len(points), generator=generator)[:max_tokens]
-    hits = []
+    hits, voted = [], []
     for chunk in query.split(2000):
         similarity = points[chunk] @ points[bank].T
         similarity[images[chunk][:, None] == images[bank][None]] = -torch.inf
@@ -252,8 +252,10 @@ def knn_accuracy(
         votes = torch.zeros(len(chunk), int(truth.max()) + 1)
         votes.scatter_add_(1, voters, nearest.values.isfinite().float())
         hits.append(votes.argmax(1) == truth[chunk])
+        voted.append(votes.any(1))
+    kept = torch.cat(voted)  # a small bank may hold no token of another image
     return ImageScores.from_hits(
-        torch.cat(hits).numpy(), images[query].numpy(), num_images=len(labels)
+        torch.cat(hits)[kept].numpy(), images[query][kept].numpy(), num_images=len(labels)
     )
 
 

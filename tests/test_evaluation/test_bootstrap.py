@@ -58,3 +58,21 @@ def test_mismatches_are_refused() -> None:
         paired_bootstrap(ImageScores.from_values([1.0]), ImageScores.from_values([1.0, 2.0]))
     with pytest.raises(ValueError, match='one shape'):
         ImageScores(np.zeros(2), np.zeros(3))
+
+
+def test_what_cannot_be_resampled_is_refused() -> None:
+    one, two = ImageScores.from_values([0.5]), ImageScores.from_values([0.5, float('nan')])
+    with pytest.raises(ValueError, match='two or more images to resample, got 1'):
+        paired_bootstrap(one, one)
+    nothing = ImageScores.from_values([float('nan')] * 2)
+    with pytest.raises(ValueError, match='measures that are defined'):
+        paired_bootstrap(two, nothing)
+
+
+def test_resamples_without_a_defined_cell_are_left_out() -> None:
+    # Half of the pairs of draws miss the only image with a value.
+    few = ImageScores.from_values([0.5, float('nan')])
+    other = ImageScores.from_values([0.25, float('nan')])
+    found = paired_bootstrap(few, other)
+    assert (found.value, found.low, found.high) == pytest.approx((0.25, 0.25, 0.25))
+    assert found.se == 0

@@ -155,6 +155,59 @@ def test_shapes_are_checked(name: str) -> None:
         measure([torch.ones(3, 2)], [np.zeros(4, dtype=int)])
 
 
+def test_queries_without_a_voter_do_not_count() -> None:
+    # A bank of one token, which by seed 0 is of the query's image and by seed 3 of the other.
+    features, labels = scene(2, noise=0.0, tokens=4)
+    assert measures.knn_accuracy(features, labels, max_tokens=1).denominator.sum() == 0
+    assert measures.knn_accuracy(features, labels, max_tokens=1, seed=3).denominator.sum() == 1
+
+
+def test_folds_are_of_images_that_have_labels() -> None:
+    # Without labels in between, images 0 and 5 would fall into one fold of five.
+    features, labels = scene(2, noise=0.1)
+    empty = np.full(40, -1)
+    spread = [features[0], *[features[0]] * 4, features[1]]
+    truth = [labels[0], *[empty] * 4, labels[1]]
+    found = measures.ridge_accuracy(spread, truth)
+    assert found.value == measures.ridge_accuracy(features, labels).value
+    assert found.value > 0.9
+
+
+@pytest.mark.parametrize(
+    'name',
+    [
+        'affinity_auc',
+        'per_image_kmeans_miou',
+        'dataset_kmeans_miou',
+        'knn_accuracy',
+        'ridge_accuracy',
+    ],
+)
+def test_input_that_has_no_answer_is_a_sentence(name: str) -> None:
+    extra = (4,) if name == 'dataset_kmeans_miou' else ()
+    measure = getattr(measures, name)
+    features, labels = scene(2, noise=0.1)
+    broken = [features[0], features[1] / 0]
+    with pytest.raises(ValueError, match='NaN or infinity in image 1'):
+        measure(broken, labels, *extra)
+    unlabelled = [np.full(40, -1)] * 2
+    with pytest.raises(ValueError, match=r'expected (labelled tokens|an image whose)'):
+        measure(features, unlabelled, *extra)
+    with pytest.raises(ValueError, match=r'expected (labelled tokens|an image whose)'):
+        measure([], [], *extra)
+    if name in ('knn_accuracy', 'ridge_accuracy'):
+        with pytest.raises(ValueError, match='in 2 or more images, got them in 1 of 1'):
+            measure(features[:1], labels[:1])
+
+
+def test_more_clusters_than_tokens_and_labels_beyond_the_clusters() -> None:
+    features, labels = scene(2, noise=0.1, tokens=4)
+    with pytest.raises(ValueError, match='got 8 tokens for 9 clusters'):
+        measures.dataset_kmeans_miou(features, labels, 9)
+    with pytest.raises(ValueError, match=r'labels in \[0, 3\), got 3'):
+        measures.dataset_kmeans_miou(features, labels, 3)
+
+
 @pytest.mark.slow
 def test_full_size_is_fast() -> None:
     generator = np.random.default_rng(0)
