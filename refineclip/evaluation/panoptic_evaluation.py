@@ -151,7 +151,7 @@ class PanopticEvaluation:
         """
         return self.maps_of({'encoder': encoder})['encoder']
 
-    @torch.inference_mode()
+    @torch.no_grad()  # not inference mode: callers may work on the maps in place
     def maps_of(self, encoders: Mapping[str, DenseEncoder]) -> dict[str, list[Tensor]]:
         """Like :meth:`maps` for several encoders; those of one trunk run it once per image."""
         found: dict[str, list[Tensor]] = {name: [] for name in encoders}
@@ -216,7 +216,7 @@ class PanopticEvaluation:
                 pass
         return [self._labels[index] for index in range(len(self.dataset))]
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def region_features(
         self, encoders: Mapping[str, DenseEncoder], crops: bool = True
     ) -> dict[str, RegionFeatures]:

@@ -11,6 +11,7 @@ from mmengine.registry import METRICS
 from torch import Tensor
 from torch.nn import functional as F
 
+from refineclip.encoders.text import load_text_embeddings
 from refineclip.encoders.text_head import TextHead
 
 from .bootstrap import ImageScores
@@ -88,6 +89,7 @@ class RegionAccuracyMetric(PanopticMetric):
 
     Raises:
         ValueError: Without a source of text embeddings, or on rules out of range.
+        FileNotFoundError: If a file does not exist.
     """
 
     default_prefix = 'regions'
@@ -111,12 +113,15 @@ class RegionAccuracyMetric(PanopticMetric):
                 'RegionAccuracyMetric: expected text_embeddings=FILE or text=dict(model=..., '
                 f'pretrained=...), got {text_embeddings!r} and {text!r}'
             )
+        if text_embeddings is not None:
+            load_text_embeddings(text_embeddings)  # a missing file should not cost an epoch
         self.text_embeddings = text_embeddings
         self.text = dict(text or {})
         self.text_head = None if text_head is None else TextHead.load(text_head)
         self.classes = classes
         self.rules = RegionRules(tuple(area_px), min_area, mask_pooling)  # type: ignore[arg-type]
         self.topk = tuple(topk)
+        self._texts: Tensor | None = None
 
     def process(self, data_batch: Any, data_samples: Sequence[Any]) -> None:
         """Pool the regions of a batch."""
@@ -149,12 +154,14 @@ class RegionAccuracyMetric(PanopticMetric):
         all_classes = self.dataset_meta['classes']
         indices = choose_classes(all_classes, self.classes)
         names = [all_classes[i] for i in indices]
-        texts = class_texts(all_classes, names, self.text_embeddings, **self.text)
+        if self._texts is None:
+            texts = class_texts(all_classes, names, self.text_embeddings, **self.text)
+            self._texts = texts.embeddings
         scores = score_regions(
             features,
             [row[1] for row in rows],
             self.dataset_meta['is_thing'][indices],
-            texts.embeddings,
+            self._texts,
             self.text_head,
             self.topk,
         )

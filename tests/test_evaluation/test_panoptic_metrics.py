@@ -77,6 +77,8 @@ def test_vocabulary_and_rules_reach_the_scores(root: Path, texts: str) -> None:
 def test_wrong_input_of_metrics(root: Path, texts: str) -> None:
     with pytest.raises(ValueError, match='expected text_embeddings=FILE or text=dict'):
         RegionAccuracyMetric()
+    with pytest.raises(FileNotFoundError, match=r'none\.npy'):
+        RegionAccuracyMetric('none.npy')
     with pytest.raises(ValueError, match='measures: expected some of'):
         SpatialAwarenessMetric(['miou'])
     metric = SpatialAwarenessMetric()
