@@ -1,0 +1,63 @@
+"""Contrastive pre-training of a small CLIP, for worlds that have none: the microworld's."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from mmengine.model import BaseModel
+from mmengine.registry import MODELS
+from open_clip import ClipLoss
+from torch import Tensor
+from torch.nn import functional as F
+
+from refineclip.encoders.build import build_clip
+
+MAX_LOGIT_SCALE = math.log(100)  # as every published CLIP clamps it
+
+
+@MODELS.register_module()
+class ContrastivePretraining(BaseModel):
+    """Train both towers of a CLIP from random weights with open_clip's symmetric loss.
+
+    One process: negatives are those of the batch.
+
+    Args:
+        model: Name or inline open_clip config of a CLIP with a text tower.
+        data_preprocessor: Config of mmengine's ``ImgDataPreprocessor``.
+    """
+
+    def __init__(
+        self,
+        model: str | dict,
+        data_preprocessor: dict | None = None,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(data_preprocessor, init_cfg)
+        self.clip = build_clip(model, pretrained=None)
+        self.contrast = ClipLoss()
+
+    def forward(
+        self, inputs: Tensor, captions: Sequence[str] | None = None, mode: str = 'tensor'
+    ) -> dict[str, Tensor] | Tensor:
+        """Run one mode of mmengine's model protocol.
+
+        Args:
+            inputs: Normalised images (B, 3, H, W).
+            captions: One text per image; for the loss only.
+            mode: ``'loss'``, or ``'tensor'`` or ``'predict'`` for image embeddings (B, D).
+        """
+        images = self.clip(inputs)
+        if mode != 'loss':
+            return images
+        if captions is None:
+            raise ValueError('expected captions with the images, got none')
+        assert self.clip.text is not None and self.clip.logit_scale is not None
+        texts = self.clip.text(self.clip.tokenizer(list(captions)).to(inputs.device))
+        with torch.no_grad():
+            self.clip.logit_scale.clamp_(0, MAX_LOGIT_SCALE)
+        loss = self.contrast(
+            F.normalize(images, dim=-1), F.normalize(texts, dim=-1), self.clip.logit_scale.exp()
+        )
+        return {'loss_contrastive': loss}
