@@ -1,7 +1,8 @@
 """``evaluate image``: zero-shot classification and retrieval, before and after refinement.
 
 All rows are measured with one text tower, that of the original weights: refinement never touches
-it. Photos are resized as the library does for the tower.
+it. Photos are resized as the library does for the tower. Dense mode, Refiner and @N have no say in
+image embeddings: such rows equal the frozen one here.
 """
 
 from __future__ import annotations
@@ -28,10 +29,9 @@ if TYPE_CHECKING:
     from refineclip.evaluation import ImageScores, PairedDifference
 
 CLASSES = {'top1': 'images@1', 'top5': 'images@5', 'class_top1': 'classes@1'}
+WAYS = {'image_to_text': 'image->text', 'text_to_image': 'text->image'}
 RETRIEVAL = {
-    f'{way}_recall{k}': f'{head}@{k}'
-    for way, head in (('image_to_text', 'image->text'), ('text_to_image', 'text->image'))
-    for k in (1, 5, 10)
+    head: {f'{way}_recall{k}': f'recall@{k}' for k in (1, 5, 10)} for way, head in WAYS.items()
 }
 # Measures that get a sentence of their own.
 SENTENCES = {
@@ -114,16 +114,18 @@ def run(args: argparse.Namespace) -> int:
     scores: dict[str, dict[str, ImageScores]] = {name: {} for name in rows}
     changes: dict[str, dict[str, PairedDifference]] = {n: {} for n in rows if n != args.compare}
     content: dict[str, Any] = {'kind': 'image', 'settings': guard.settings()}
-    parts: list[tuple[str, dict[str, str], Any]] = []
+    parts: list[tuple[str, dict[str, dict[str, str]], Any]] = []
     if folders is not None:
-        parts.append(('classification', CLASSES, guard.classify(folders)))
+        parts.append(('classification', {'zero-shot': CLASSES}, guard.classify(folders)))
     if captions is not None:
         parts.append(('retrieval', RETRIEVAL, guard.retrieve(captions)))
-    for title, columns, (found, facts) in parts:
-        there = {key: head for key, head in columns.items() if key in next(iter(found.values()))}
+    for title, blocks, (found, facts) in parts:
+        measures = next(iter(found.values()))
         differences = compare_rows(found, args.compare)
-        head = f'{title}, {facts["num_images"]} images'
-        sys.stdout.write(tables(head, there, found, differences, args.compare) + '\n')
+        for head, columns in blocks.items():
+            there = {key: name for key, name in columns.items() if key in measures}
+            head = f'{head}, {facts["num_images"]} images'
+            sys.stdout.write(tables(head, there, found, differences, args.compare) + '\n')
         sys.stdout.write(sentences(differences, args.compare))
         for name, own in found.items():
             scores[name] |= own
@@ -153,7 +155,7 @@ def sentences(
             if found.low == found.high == 0:
                 lines.append(f'{row}: {what} equals that of {baseline}')
             elif found.low <= 0 <= found.high:
-                lines.append(f'{row}: {what} is that of {baseline} within noise {interval}')
+                lines.append(f'{row}: {what} {found.value:+.4f} {interval}, within noise')
             else:
                 verb = 'drops' if found.value < 0 else 'gains'
                 lines.append(f'{row}: {what} {verb} by {abs(found.value):.4f} {interval}')

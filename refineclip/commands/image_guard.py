@@ -43,7 +43,14 @@ class ImageGuard:
 
         self.args, self.rows = args, rows
         self.text_pretrained = text_weights(args.text_pretrained, args.model, rows)
-        self.encoders = load_encoders(rows, args.model, seed=args.seed, device=args.device)
+        self.encoders = load_encoders(
+            rows,
+            args.model,
+            dense_mode=args.dense_mode,
+            refiner_input=args.refiner_input,
+            seed=args.seed,
+            device=args.device,
+        )
         self.clip: DenseCLIP = build_clip(args.model, self.text_pretrained).eval()
         self._check_text_space()
         self.transform: ImageTransform = library_transform(

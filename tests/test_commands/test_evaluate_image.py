@@ -100,7 +100,8 @@ def test_before_and_after(world, tmp_path, capsys):
     assert status == 0
     printed = capsys.readouterr().out
     assert 'images@1' in printed
-    assert 'text->image@5' in printed
+    assert 'text->image, 12 images' in printed
+    assert 'recall@5' in printed
     assert 'refined - frozen' in printed
     assert 'stage1: zero-shot top-1 equals that of frozen' in printed  # a Refiner leaves it be
     result = json.loads(out.read_text())
@@ -148,7 +149,7 @@ def test_without_comparison_there_is_one_table(world, capsys):
     assert evaluate.main([*rows(world), f'--data={world / "data"}', '--templates=photo']) == 0
     printed = capsys.readouterr().out
     assert 'difference' not in printed
-    assert 'retrieval' not in printed
+    assert 'recall' not in printed
 
 
 @pytest.mark.parametrize(
@@ -207,6 +208,6 @@ def test_sentences():
         'worse: zero-shot top-1 drops by 0.0500 [-0.0700, -0.0300]',
         'better: zero-shot top-1 gains by 0.0400 [+0.0100, +0.0600]',
         'same: zero-shot top-1 equals that of frozen',
-        'unclear: zero-shot top-1 is that of frozen within noise [-0.0300, +0.0100]',
+        'unclear: zero-shot top-1 -0.0100 [-0.0300, +0.0100], within noise',
     ]
     assert sentences({}, None) == ''

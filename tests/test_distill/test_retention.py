@@ -175,3 +175,16 @@ def test_a_config_takes_the_key(repo_root):
     model = MODELS.build(config.model)
     assert isinstance(model.retention, RetentionLoss)
     assert model.retention.loss_weight == 0.5
+
+
+def test_it_alone_reaches_the_queries_and_keys_of_the_last_block():
+    """Dense mode 'value' has no attention there; the image embedding has."""
+    model = build()
+    move(model)
+    losses = model(region_batch(model), mode='loss')
+    weight = model.student.visual.blocks[-1].attn.in_proj_weight  # queries, keys, values
+    (of_regions,) = torch.autograd.grad(losses['loss_rla'], weight, retain_graph=True)
+    (of_images,) = torch.autograd.grad(losses['loss_retention'], weight)
+    queries_and_keys = slice(0, 2 * len(weight) // 3)
+    assert of_regions[queries_and_keys].abs().max() == 0
+    assert of_images[queries_and_keys].abs().max() > 0
