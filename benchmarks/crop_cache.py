@@ -22,7 +22,7 @@ def crop_cache(quick: bool) -> Comparison:
     if quick:
         build, data = (scenes.TOY, 2, 64, 32, 1), scenes.raw_batch([(2, 2)])
     else:
-        build, data = (scenes.LARGE, 6, 560, 336), scenes.raw_batch([(3, 4)])
+        build, data = (scenes.LARGE, 4, 560, 336), scenes.raw_batch([(3, 4)])
     live, from_disk = (scenes.alignment(*build, cache_dir=cache) for cache in (None, folder.name))
     ready: list[str] = []
 
@@ -35,7 +35,7 @@ def crop_cache(quick: bool) -> Comparison:
     return Comparison(
         published=lambda: _step(live, data),
         ours=ours,
-        setting='6 of 24 blocks of EVA-02 L/14-336, 560 px, 1 image, 12 crops of 336 px, float32; '
+        setting='4 of 24 blocks of EVA-02 L/14-336, 560 px, 1 image, 12 crops of 336 px, float32; '
         'forward and backward, no optimizer',
         bound="the student's own forward and backward pass",
         # The cache keeps float16.

@@ -106,7 +106,7 @@ def raw_batch(sampler: Any, args: argparse.Namespace, step: int) -> dict[str, li
     return dict(inputs=list(torch.from_numpy(images)), boxes=boxes)
 
 
-def count_flops(model: Any, data: dict[str, list], autocast: Any) -> int:
+def count_flops(model: Any, data: dict[str, list], autocast: Any, compiled: bool = False) -> int:
     """FLOPs of a step, forward and backward, counted image by image to stay within memory."""
     # The counter does not know the CPU's fused attention, and compiled code hides its products.
     visible = sdpa_kernel(SDPBackend.MATH) if autocast.device == 'cpu' else nullcontext()
@@ -115,7 +115,8 @@ def count_flops(model: Any, data: dict[str, list], autocast: Any) -> int:
     counter = FlopCounterMode(display=False)
     for module in encoders:
         module.with_cp = False
-    with counter, visible, torch.compiler.set_stance('force_eager'):
+    eager = torch.compiler.set_stance('force_eager') if compiled else nullcontext()
+    with counter, visible, eager:
         for image, boxes in zip(data['inputs'], data['boxes'], strict=True):
             with autocast:
                 batch = model.data_preprocessor(dict(inputs=[image], boxes=[boxes]), True)
@@ -152,7 +153,7 @@ def measure(path: Path, args: argparse.Namespace) -> dict[str, Any]:
     for step in range(args.warmup + args.steps):
         data, measured = raw_batch(sampler, args, step), step >= args.warmup
         if measured:
-            flops.append(count_flops(model, data, autocast))
+            flops.append(count_flops(model, data, autocast, args.compile))
         if on_gpu:
             torch.cuda.synchronize()
             torch.cuda.reset_peak_memory_stats()

@@ -149,16 +149,16 @@ def compare(comparison: Comparison) -> Result:
         children = [in_fork(_once, side, live_only) for side in sides]
     if comparison.repeats:
         numbers = [comparison.published(), comparison.ours()]  # also the warm-up
-        seconds = _interleaved(comparison)
     else:
         numbers = [{k: torch.as_tensor(v) for k, v in child[2].items()} for child in children]
-        seconds = tuple([child[1]] for child in children)
+    differences = _differences(comparison, *numbers)
+    timed_children = tuple([child[1]] for child in children if child)
     return Result(
         setting=comparison.setting,
         bound=comparison.bound,
-        differences=_differences(comparison, *numbers),
+        differences=differences,
         tolerances=dict(comparison.tolerances),
-        seconds=seconds,
+        seconds=_interleaved(comparison) if comparison.repeats else timed_children,
         peak_mib=tuple(child[0] for child in children) if children[0] else None,
         facts=dict(comparison.facts),
         goals=list(comparison.goals),

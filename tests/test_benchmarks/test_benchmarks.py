@@ -14,20 +14,14 @@ import pytest
 
 pytestmark = pytest.mark.skipif(sys.platform != 'linux', reason='peak memory is read from /proc')
 
-# One of each file and each kind of path; the others differ in sizes and switches only.
+# One of each goal; the slow test runs them all.
 ROWS = [
     'loader',
     'pixels',
     'stage2-step',
-    'lever-batched-losses',
-    'levers-together',
-    'stage1-shared-trunk',
     'stage1-cached-trunk',
     'streamed-scd-560',
     'crop-cache',
-    'attention-1226-training',
-    'with-cp',
-    'fused-adamw',
 ]
 
 
@@ -58,7 +52,6 @@ def test_both_sides_give_the_same_numbers(rows: dict[str, Any], name: str) -> No
 def test_pixel_paths_differ_by_rounding_only(rows: dict[str, Any]) -> None:
     """Not by nothing either: that would mean that a side was compared with itself."""
     assert all(0 < value < 0.7 for value in rows['pixels']['differences'].values())
-    assert rows['stage1-shared-trunk']['differences']['loss_refine'] < 1e-6
 
 
 def test_rows_say_how_they_were_measured(rows: dict[str, Any]) -> None:

@@ -32,7 +32,7 @@ def comparison(a: float = 1.0, b: float = 1.0, **kwargs) -> Comparison:
         setting='nothing',
         bound='nothing',
         tolerances=dict(loss=0.1),
-        **{'memory': False, **kwargs},
+        **{'memory': False, 'repeats': 1, **kwargs},
     )
 
 
