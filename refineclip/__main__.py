@@ -12,6 +12,7 @@ from refineclip import __version__
 COMMANDS = {
     'doctor': 'say what is installed, what is missing and the command that mends it',
     'evaluate': 'measure encoders side by side: regions, spatial awareness, image level',
+    'draw': 'draw dense maps of encoders side by side, or a report of all figures',
     'demo': 'refine a small ViT on sample photos and show what changed',
 }
 

@@ -21,6 +21,13 @@ NUM_RESAMPLES, BOOTSTRAP_SEED = 2000, 0
 
 def add_row_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what says which encoders are compared, and where results go."""
+    add_encoder_arguments(parser)
+    parser.add_argument('--compare', metavar='NAME', help='row to compare the others with')
+    parser.add_argument('--json', type=Path, metavar='FILE', help='write every number and setting')
+
+
+def add_encoder_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what says which encoders there are."""
     parser.add_argument(
         '--model', required=True, help="architecture, e.g. 'ViT-B-16', 'timm/NAME', 'local-dir:...'"
     )
@@ -32,8 +39,6 @@ def add_row_arguments(parser: argparse.ArgumentParser) -> None:
         help='the rows: a weight file, tag or local-dir:FOLDER, a refined_*.pth, a checkpoint of '
         'either training stage, random, or colour; CHECKPOINT@N taps block N (from 0)',
     )
-    parser.add_argument('--compare', metavar='NAME', help='row to compare the others with')
-    parser.add_argument('--json', type=Path, metavar='FILE', help='write every number and setting')
     parser.add_argument(
         '--dense-mode', default='value', help="last block of dense maps (default: 'value')"
     )

@@ -110,7 +110,7 @@ def run(args: argparse.Namespace) -> int:
         evaluation.classes,
         args.text_embeddings,
         model=args.model,
-        pretrained=args.text_pretrained or _library_weights(prepared.rows),
+        pretrained=args.text_pretrained or library_weights(prepared.rows),
         templates=args.templates,
         cache_dir=args.cache_dir,
     )
@@ -153,7 +153,7 @@ def _print(scores: dict, differences: dict, args: argparse.Namespace, num_images
         sys.stdout.write(tables(title, columns, scores, differences, args.compare) + '\n')
 
 
-def _library_weights(rows: dict[str, str]) -> str | None:
+def library_weights(rows: dict[str, str]) -> str | None:
     """First spec that may bring a text tower: neither a baseline nor this package's checkpoint."""
     from refineclip.evaluation.encoders import COLOUR, RANDOM, is_own_checkpoint, split_tap
 

@@ -12,7 +12,7 @@ from .context_curve import RefiningCurve
 from .panels import text_height, wrap_text
 from .style import INK, LABEL, SMALL, SOFT, TITLE, clean_axes, series_style
 
-_PANEL, _HEIGHT = 3.6, 2.7  # inches
+_HEIGHT = 2.7  # inches of the axes
 
 
 def refining_curve_figure(
@@ -37,17 +37,18 @@ def refining_curve_figure(
             f'Mean of {draws} draws of sides and random contexts, band from least to largest; '
             'dashed: the image alone, N = 0. Grey: canvases with the mean colour, no content.'
         )
-    width = 0.75 + _PANEL * len(measures)
+    panel = 4.8 if len(measures) == 1 else 3.6
+    width = 0.1 + panel * len(measures)
     text = wrap_text(caption, width - 0.24, SMALL)
     entries = 1 + len(next(iter(curve.values.values())))
-    columns = 3 if width > 7 else 2
+    columns = 3 if width > 6.5 else 2
     legend = 0.22 * -(-entries // columns) + 0.1
     bottom = 0.12 + text_height(text, SMALL) + 0.1 + legend + 0.5
     height = _HEIGHT + bottom + 0.35
     figure = Figure(figsize=(width, height))
     for column, measure in enumerate(measures):
-        left = (0.65 + column * _PANEL) / width
-        box = (left, bottom / height, (_PANEL - 0.75) / width, _HEIGHT / height)
+        left = (0.65 + column * panel) / width
+        box = (left, bottom / height, (panel - 0.75) / width, _HEIGHT / height)
         _draw_measure(figure.add_axes(box), curve, measure, (titles or {}).get(measure, measure))
     figure.legend(
         handles=_handles(curve),

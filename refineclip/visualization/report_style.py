@@ -35,7 +35,8 @@ caption { text-align: left; color: var(--soft); padding-bottom: 8px; caption-sid
 th, td { padding: 6px 12px; border-bottom: 1px solid var(--line); vertical-align: top; }
 th { border-bottom: 2px solid var(--soft); white-space: nowrap; }
 tbody tr:nth-child(even) { background: var(--band); }
-.left { text-align: left; } .right { text-align: right; } .center { text-align: center; }
+.left { text-align: left; } .center { text-align: center; }
+.right { text-align: right; white-space: nowrap; }
 figure { margin: 20px 0; }
 img { display: block; max-width: 100%; height: auto; background: #ffffff; border-radius: 6px; }
 figcaption { color: var(--soft); font-size: 0.92rem; max-width: 85ch; margin-top: 8px; }

@@ -20,7 +20,7 @@ from .panels import panel_grid
 from .pictures import Picture, as_map, to_picture
 from .style import INK, LABEL, area_colours
 
-_OPACITY = 0.62
+_OPACITY = 0.7
 _ROW, _CHARACTER = 0.21, 0.085  # inches
 
 

@@ -17,10 +17,11 @@ DPI = 110
 SERIES = ('#0072B2', '#E69F00', '#009E73', '#CC79A7', '#56B4E9', '#D55E00', '#7A6F00', '#000000')
 MARKERS = ('o', 's', '^', 'D', 'v', 'P', 'X', '*')
 
-# Areas need more colours than points do: the palette above, then Paul Tol's muted scheme (2021).
+# Areas need more colours than points do, and no black: Okabe and Ito's, then of Paul Tol's muted
+# scheme (2021) those that stay apart from them.
 AREAS = (
     *('#0072B2', '#E69F00', '#009E73', '#CC79A7', '#56B4E9', '#D55E00', '#F0E442', '#332288'),
-    *('#88CCEE', '#44AA99', '#999933', '#DDCC77', '#CC6677', '#882255', '#AA4499', '#117733'),
+    *('#BBBBBB', '#882255', '#117733', '#999933', '#AA4499', '#44AA99', '#DDCC77', '#661100'),
 )
 
 
