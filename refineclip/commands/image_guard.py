@@ -143,8 +143,9 @@ class ImageGuard:
         text = embed_captions(self.clip, captions.captions, track=track)
         embedded = self.embed(captions.paths)
         chosen, owner = captions.select(embedded.kept)
+        words = [captions.captions[row] for row in chosen]
         scores = {
-            name: retrieval_recall(features, text[chosen], owner)
+            name: retrieval_recall(features, text[chosen], owner, words)
             for name, features in embedded.features.items()
         }
         facts = {
@@ -152,6 +153,7 @@ class ImageGuard:
             'captions': str(captions.ann_file),
             'image_root': str(captions.image_root),
             'num_captions': len(owner),
+            'num_different_captions': len(set(words)),
             'captions_per_image': self.args.captions_per_image,
         }
         return scores, facts

@@ -54,7 +54,11 @@ def embed_captions(
 
 
 def retrieval_recall(
-    images: Tensor, captions: Tensor, owner: NDArray[np.int64], ks: Sequence[int] = (1, 5, 10)
+    images: Tensor,
+    captions: Tensor,
+    owner: NDArray[np.int64],
+    words: Sequence[str] | None = None,
+    ks: Sequence[int] = (1, 5, 10),
 ) -> dict[str, ImageScores]:
     """Recall at k of captions by images and of images by captions.
 
@@ -66,6 +70,9 @@ def retrieval_recall(
         images: (N, D) embeddings, any norm.
         captions: (M, D) embeddings, any norm.
         owner: (M,) index of the image that each caption describes.
+        words: The M captions themselves: then captions of the same words are right for every image
+            that has one of them, since no encoder could tell them apart. None keeps to owners, as
+            published recalls do.
         ks: Values of k; one that no answer could miss is left out.
 
     Returns:
@@ -80,8 +87,10 @@ def retrieval_recall(
     captions = F.normalize(captions.float(), dim=1)
     owners = torch.from_numpy(owner)
     num_images, num_captions = len(images), len(captions)
-    of_image = _ranks_of_images(images, captions, owners)
-    of_caption = _ranks_of_captions(images, captions, owners)
+    wording = np.arange(num_captions) if words is None else np.unique(words, return_inverse=True)[1]
+    wordings = torch.from_numpy(wording)
+    of_image = _ranks_of_images(images, captions, owners, wordings)
+    of_caption = _ranks_of_captions(images, captions, owners, wordings)
     scores: dict[str, ImageScores] = {}
     for k in ks:
         if k < num_captions:
@@ -95,25 +104,38 @@ def retrieval_recall(
     return scores
 
 
-def _ranks_of_images(images: Tensor, captions: Tensor, owners: Tensor) -> NDArray[np.int64]:
+def _ranks_of_images(
+    images: Tensor, captions: Tensor, owners: Tensor, wordings: Tensor
+) -> NDArray[np.int64]:
     """Wrong captions at or before the best right one of every image, (N,)."""
     ranks = []
     for first in range(0, len(images), _CHUNK):
         part = images[first : first + _CHUNK]
-        similarity = part @ captions.T
         own = owners[None] == torch.arange(first, first + len(part))[:, None]
-        best = similarity.masked_fill(~own, -torch.inf).max(dim=1, keepdim=True).values
-        ranks.append(((similarity >= best) & ~own).sum(dim=1))
+        row, caption = own.nonzero(as_tuple=True)
+        has = torch.zeros(len(part), int(wordings.max()) + 1, dtype=torch.bool)
+        has[row, wordings[caption]] = True
+        ranks.append(_wrong_before(part @ captions.T, has[:, wordings]))
     return torch.cat(ranks).numpy()
 
 
-def _ranks_of_captions(images: Tensor, captions: Tensor, owners: Tensor) -> NDArray[np.int64]:
-    """Wrong images at or before the right one of every caption, (M,)."""
+def _ranks_of_captions(
+    images: Tensor, captions: Tensor, owners: Tensor, wordings: Tensor
+) -> NDArray[np.int64]:
+    """Wrong images at or before the best right one of every caption, (M,)."""
     ranks = []
-    for part, own in zip(captions.split(_CHUNK), owners.split(_CHUNK), strict=True):
-        similarity = part @ images.T
-        ranks.append((similarity >= similarity.gather(1, own[:, None])).sum(dim=1) - 1)
+    for part, own in zip(captions.split(_CHUNK), wordings.split(_CHUNK), strict=True):
+        row, twin = (own[:, None] == wordings[None]).nonzero(as_tuple=True)
+        right = torch.zeros(len(part), len(images), dtype=torch.bool)
+        right[row, owners[twin]] = True
+        ranks.append(_wrong_before(part @ images.T, right))
     return torch.cat(ranks).numpy()
+
+
+def _wrong_before(similarity: Tensor, right: Tensor) -> Tensor:
+    """Wrong candidates at or before the best right one of every query, of (Q, K) each; (Q,)."""
+    best = similarity.masked_fill(~right, -torch.inf).max(dim=1, keepdim=True).values
+    return ((similarity >= best) & ~right).sum(dim=1)
 
 
 def _check(images: Tensor, captions: Tensor, owner: NDArray[np.int64]) -> None:

@@ -65,6 +65,18 @@ def test_parity_with_a_full_sort(monkeypatch):
         assert scores[f'text_to_image_recall{k}'] == pytest.approx(expected)
 
 
+def test_captions_of_the_same_words_are_right_for_each_other():
+    images = torch.tensor([[1.0, 0.0, 0.0], [1.0, 0.1, 0.0], [0.0, 0.0, 1.0]])
+    captions = torch.tensor([[1.0, 0.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.1, 1.0]])
+    owner, words = np.array([0, 1, 2]), ['a pim', 'a pim', 'a tuk']
+    strict = values(retrieval_recall(images, captions, owner, ks=(1,)))
+    assert strict == pytest.approx({'image_to_text_recall1': 1 / 3, 'text_to_image_recall1': 2 / 3})
+    fair = values(retrieval_recall(images, captions, owner, words, ks=(1,)))
+    assert fair == {'image_to_text_recall1': 1, 'text_to_image_recall1': 1}
+    different = values(retrieval_recall(images, captions, owner, ['a', 'b', 'c'], ks=(1,)))
+    assert different == strict
+
+
 def test_collapsed_features_do_not_score():
     scores = values(retrieval_recall(torch.ones(3, 2), torch.ones(4, 2), np.array([0, 1, 2, 2])))
     assert scores['image_to_text_recall1'] == scores['text_to_image_recall1'] == 0
