@@ -18,7 +18,6 @@ import shlex
 import statistics
 import sys
 import time
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +26,9 @@ import torch
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
 
 from refineclip.datasets.image_folder import build_region_sampler
+from refineclip.distill.cost import Regions, build_on_meta, step_flops, without_weights
 
 from . import report, scenes
 from .loader import PhotoFolder
@@ -43,8 +41,6 @@ CASES = {
     'l14-896': 'r-sc-clipself/r-sc-clipself_eva02-vit-l14-336_8xb2-amp-6e_coco-896.py',
 }
 TOY = 'toy/r-sc-rla_vit-toy_1xb2-4i_photos.py'
-# Not for random weights and made-up images.
-UNUSED_KEYS = ('pretrained', 'checkpoint', 'cache_dir')
 
 
 def parse_args(argv: list[str]) -> argparse.Namespace:
@@ -79,16 +75,9 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
     return args
 
 
-def without(node: Any, keys: tuple[str, ...]) -> Any:
-    """A config tree with every value of some keys set to None."""
-    if isinstance(node, dict):
-        return {k: None if k in keys else without(v, keys) for k, v in node.items()}
-    return node
-
-
 def build(config: Config, args: argparse.Namespace) -> Any:
     """The training stage of a config, with random weights and the encoder's options."""
-    model_config = without(config.model.to_dict(), UNUSED_KEYS)
+    model_config = without_weights(config.model.to_dict())
     encoder = model_config['student' if 'student' in model_config else 'encoder']
     encoder |= dict(with_cp=args.with_cp, attention_backend=args.attention_backend)
     if args.compile:
@@ -106,26 +95,12 @@ def raw_batch(sampler: Any, args: argparse.Namespace, step: int) -> dict[str, li
     return dict(inputs=list(torch.from_numpy(images)), boxes=boxes)
 
 
-def count_flops(model: Any, data: dict[str, list], autocast: Any, compiled: bool = False) -> int:
-    """FLOPs of a step, forward and backward, counted image by image to stay within memory."""
-    # The counter does not know the CPU's fused attention, and compiled code hides its products.
-    visible = sdpa_kernel(SDPBackend.MATH) if autocast.device == 'cpu' else nullcontext()
-    encoders = [module for module in model.modules() if hasattr(module, 'with_cp')]
-    settings = [module.with_cp for module in encoders]
-    counter = FlopCounterMode(display=False)
-    for module in encoders:
-        module.with_cp = False
-    eager = torch.compiler.set_stance('force_eager') if compiled else nullcontext()
-    with counter, visible, eager:
-        for image, boxes in zip(data['inputs'], data['boxes'], strict=True):
-            with autocast:
-                batch = model.data_preprocessor(dict(inputs=[image], boxes=[boxes]), True)
-                loss, _ = model.parse_losses(model(**batch, mode='loss'))
-            loss.backward()
-    model.zero_grad(set_to_none=True)
-    for module, setting in zip(encoders, settings, strict=True):
-        module.with_cp = setting
-    return counter.get_total_flops()
+def analytic_flops(config: Config, regions: list[int], batch_size: int) -> list[float]:
+    """FLOPs of steps with so many regions, of the config's model on the meta device."""
+    model = build_on_meta(config.model.to_dict())
+    per_image = [count / batch_size for count in regions]
+    counts = [step_flops(model, Regions(mean, mean, 'drawn')) for mean in per_image]
+    return [batch_size * sum(parts.values()) for parts in counts]
 
 
 def loader_seconds(num_items: int = 20) -> float:
@@ -149,11 +124,9 @@ def measure(path: Path, args: argparse.Namespace) -> dict[str, Any]:
     autocast = torch.autocast(
         torch.device(args.device).type, torch.bfloat16, enabled=args.dtype == 'bfloat16'
     )
-    seconds, regions, flops, losses = [], [], [], {}
+    seconds, regions, losses = [], [], {}
     for step in range(args.warmup + args.steps):
-        data, measured = raw_batch(sampler, args, step), step >= args.warmup
-        if measured:
-            flops.append(count_flops(model, data, autocast, args.compile))
+        data = raw_batch(sampler, args, step)
         if on_gpu:
             torch.cuda.synchronize()
             torch.cuda.reset_peak_memory_stats()
@@ -162,7 +135,7 @@ def measure(path: Path, args: argparse.Namespace) -> dict[str, Any]:
             losses = model.train_step(data, optimizer)
         if on_gpu:
             torch.cuda.synchronize()
-        if measured:
+        if step >= args.warmup:
             seconds.append(time.perf_counter() - start)
             regions.append(sum(map(len, data['boxes'])))
     return dict(
@@ -170,7 +143,7 @@ def measure(path: Path, args: argparse.Namespace) -> dict[str, Any]:
         device=torch.cuda.get_device_name() if on_gpu else 'cpu',
         seconds=seconds,
         regions=regions,
-        flops=flops,
+        flops=analytic_flops(config, regions, args.batch_size),
         peak_gib=_peak_gib(on_gpu),
         losses={name: float(value.detach()) for name, value in losses.items()},
     )

@@ -94,13 +94,18 @@ class Comparison:
 
 @dataclass
 class Result:
-    """What was measured; seconds and MiB, A first."""
+    """What was measured; seconds and MiB, A first.
+
+    ``cpu_seconds`` is the processor's share of ``seconds``: on one thread of a quiet machine they
+    agree, and where they do not, something else was running.
+    """
 
     setting: str
     bound: str
     differences: dict[str, float]
     tolerances: dict[str, float]
     seconds: tuple[list[float], list[float]]
+    cpu_seconds: tuple[list[float], list[float]]
     peak_mib: tuple[float, float] | None
     facts: dict[str, float]
     goals: list[Goal]
@@ -113,7 +118,8 @@ class Result:
     def figures(self) -> dict[str, float]:
         """The figures that goals name."""
         a, b = (statistics.median(side) for side in self.seconds)
-        figures = {'speedup': a / b, **self.facts}
+        cpu_a, cpu_b = (statistics.median(side) for side in self.cpu_seconds)
+        figures = {'speedup': a / b, 'cpu_speedup': cpu_a / cpu_b, **self.facts}
         if self.peak_mib is not None:
             figures['memory'] = self.peak_mib[1] / self.peak_mib[0]
         return figures
@@ -150,15 +156,19 @@ def compare(comparison: Comparison) -> Result:
     if comparison.repeats:
         numbers = [comparison.published(), comparison.ours()]  # also the warm-up
     else:
-        numbers = [{k: torch.as_tensor(v) for k, v in child[2].items()} for child in children]
+        numbers = [{k: torch.as_tensor(v) for k, v in child[3].items()} for child in children]
     differences = _differences(comparison, *numbers)
-    timed_children = tuple([child[1]] for child in children if child)
+    if comparison.repeats:
+        clocks = _interleaved(comparison)
+    else:
+        clocks = [tuple([child[clock]] for child in children) for clock in (1, 2)]
     return Result(
         setting=comparison.setting,
         bound=comparison.bound,
         differences=differences,
         tolerances=dict(comparison.tolerances),
-        seconds=_interleaved(comparison) if comparison.repeats else timed_children,
+        seconds=clocks[0],
+        cpu_seconds=clocks[1],
         peak_mib=tuple(child[0] for child in children) if children[0] else None,
         facts=dict(comparison.facts),
         goals=list(comparison.goals),
@@ -178,30 +188,33 @@ def touch_libraries() -> None:
     large @ large.transpose(1, 2)
 
 
-def _once(side: Side, live_only: bool) -> tuple[float, float, dict[str, Any]]:
-    """Peak growth in MiB, seconds, and numbers (as arrays) of one call."""
+def _once(side: Side, live_only: bool) -> tuple[float, float, float, dict[str, Any]]:
+    """Peak growth in MiB, seconds, CPU seconds, and numbers (as arrays) of one call."""
     kept: list[Any] = []
 
     def call() -> None:
-        start = time.perf_counter()
+        start, cpu_start = time.perf_counter(), time.process_time()
         numbers = side()
-        kept.extend([time.perf_counter() - start, numbers])
+        kept.extend([time.perf_counter() - start, time.process_time() - cpu_start, numbers])
 
     touch_libraries()
     growth = peak_growth(call, live_only)
-    return growth, kept[0], {name: value.numpy() for name, value in kept[1].items()}
+    return growth, *kept[:2], {name: value.numpy() for name, value in kept[2].items()}
 
 
-def _interleaved(comparison: Comparison) -> tuple[list[float], list[float]]:
+def _interleaved(comparison: Comparison) -> list[tuple[list[float], list[float]]]:
+    """Seconds and CPU seconds of one call, of both sides, per repeat."""
     seconds: tuple[list[float], list[float]] = ([], [])
+    cpu_seconds: tuple[list[float], list[float]] = ([], [])
     for _ in range(comparison.repeats):
-        for side, times in zip((comparison.published, comparison.ours), seconds, strict=True):
+        for index, side in enumerate((comparison.published, comparison.ours)):
             gc.collect()
-            start = time.perf_counter()
+            start, cpu_start = time.perf_counter(), time.process_time()
             for _ in range(comparison.calls):
                 side()
-            times.append((time.perf_counter() - start) / comparison.calls)
-    return seconds
+            cpu_seconds[index].append((time.process_time() - cpu_start) / comparison.calls)
+            seconds[index].append((time.perf_counter() - start) / comparison.calls)
+    return [seconds, cpu_seconds]
 
 
 def _differences(comparison: Comparison, a: Numbers, b: Numbers) -> dict[str, float]:

@@ -57,6 +57,7 @@ def line(name: str, row: dict[str, Any]) -> str:
         return f'{name:24} skipped: {row["skipped"]}'
     low, high = row['speedup_range']
     parts = [f'{name:24} time A/B {row["figures"]["speedup"]:7.2f} ({low:.2f} to {high:.2f})']
+    parts.append(f'CPU time {row["figures"]["cpu_speedup"]:.2f}')
     if row['peak_mib']:
         a, b = row['peak_mib']
         parts.append(f'peak {a:.0f} -> {b:.0f} MiB ({row["figures"]["memory"]:.3f})')

@@ -63,7 +63,7 @@ def test_rows_say_how_they_were_measured(rows: dict[str, Any]) -> None:
         assert row['command'].startswith('python -m benchmarks loader')
         assert {'torch', 'torchvision', 'timm'} <= row['versions'].keys()
         assert len(row['seconds'][0]) == len(row['seconds'][1]) == 2
-    assert rows['stage2-step']['figures'].keys() == {'speedup', 'memory'}
+    assert rows['stage2-step']['figures'].keys() == {'speedup', 'cpu_speedup', 'memory'}
     assert rows['loader']['peak_mib'] is None
     assert platform.node() not in json.dumps(rows)
 

@@ -43,6 +43,7 @@ def result(**kwargs) -> Result:
         differences=dict(loss=1e-7),
         tolerances=dict(loss=1e-6),
         seconds=([3.0, 4.0, 8.0], [2.0, 2.0, 2.0]),
+        cpu_seconds=([3.0, 3.0, 3.0], [2.0, 2.0, 2.0]),
         peak_mib=(100.0, 25.0),
         facts=dict(bytes=27.0),
         goals=[Goal('speedup', at_least=1.5), Goal('memory', at_most=0.2)],
@@ -85,8 +86,9 @@ class TestCompare:
 
 class TestResult:
     def test_figures(self):
-        assert result().figures() == {'speedup': 2.0, 'memory': 0.25, 'bytes': 27.0}
-        assert result(peak_mib=None, facts={}).figures() == {'speedup': 2.0}
+        figures = {'speedup': 2.0, 'cpu_speedup': 1.5, 'memory': 0.25, 'bytes': 27.0}
+        assert result().figures() == figures
+        assert result(peak_mib=None, facts={}).figures() == {'speedup': 2.0, 'cpu_speedup': 1.5}
 
     def test_json_says_which_goals_are_reached(self):
         row = result().as_json()
