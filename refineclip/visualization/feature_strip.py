@@ -83,8 +83,8 @@ class FeatureStripHook(Hook):
         out_dir: Folder; ``feature_strip`` in the run's work_dir by default.
 
     Raises:
-        ValueError: On numbers below 1, or a size that is no multiple of the patch.
-        FileNotFoundError: If there is no image.
+        ValueError: On numbers below 1, a size that is no multiple of the patch, or no image.
+        FileNotFoundError: If a file does not exist.
     """
 
     priority = 'LOW'
@@ -172,7 +172,8 @@ def find_images(source: str | Path | Sequence[str | Path]) -> list[Path]:
     """Image files of a folder, sorted, or of a list of files and folders.
 
     Raises:
-        FileNotFoundError: If a file does not exist or no image is found.
+        FileNotFoundError: If a file does not exist.
+        ValueError: If a folder holds no image, or the list is empty.
     """
     sources = [source] if isinstance(source, str | Path) else list(source)
     files: list[Path] = []
@@ -184,7 +185,7 @@ def find_images(source: str | Path | Sequence[str | Path]) -> list[Path]:
         else:
             raise FileNotFoundError(f'expected an image or a folder of images, got {one}')
     if not files:
-        raise FileNotFoundError(f'expected images, got none in {[str(one) for one in sources]}')
+        raise ValueError('expected images, got an empty list')
     return files
 
 
