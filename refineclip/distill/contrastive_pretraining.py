@@ -36,25 +36,26 @@ class ContrastivePretraining(BaseModel):
     ) -> None:
         super().__init__(data_preprocessor, init_cfg)
         self.clip = build_clip(model, pretrained=None)
+        if self.clip.text is None:
+            raise ValueError(f'expected a model with a text tower, got {model!r}')
         self.contrast = ClipLoss()
 
     def forward(
-        self, inputs: Tensor, captions: Sequence[str] | None = None, mode: str = 'tensor'
+        self, inputs: Tensor, data_samples: Sequence[str] | None = None, mode: str = 'tensor'
     ) -> dict[str, Tensor] | Tensor:
         """Run one mode of mmengine's model protocol.
 
         Args:
             inputs: Normalised images (B, 3, H, W).
-            captions: One text per image; for the loss only.
+            data_samples: One text per image; for the loss only.
             mode: ``'loss'``, or ``'tensor'`` or ``'predict'`` for image embeddings (B, D).
         """
         images = self.clip(inputs)
         if mode != 'loss':
             return images
-        if captions is None:
-            raise ValueError('expected captions with the images, got none')
-        assert self.clip.text is not None and self.clip.logit_scale is not None
-        texts = self.clip.text(self.clip.tokenizer(list(captions)).to(inputs.device))
+        if data_samples is None:
+            raise ValueError('data_samples: expected one caption per image, got None')
+        texts = self.clip.text(self.clip.tokenizer(list(data_samples)).to(inputs.device))
         with torch.no_grad():
             self.clip.logit_scale.clamp_(0, MAX_LOGIT_SCALE)
         loss = self.contrast(

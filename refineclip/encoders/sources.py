@@ -21,6 +21,11 @@ HF_HUB = 'hf-hub:'
 _CONFIG_NAME = 'open_clip_config.json'
 _WEIGHT_NAMES = ('open_clip_model.safetensors', 'open_clip_pytorch_model.bin', 'model.safetensors')
 
+# Models that this package ships, by name: drawn worlds only. 'shipped' is the tag of their weights.
+ASSETS = Path(__file__).resolve().parents[1] / 'assets'
+SHIPPED_MODELS = ('microworld-clip',)
+SHIPPED_TAG = 'shipped'
+
 Triple = tuple[float, float, float]
 
 
@@ -85,7 +90,11 @@ def resolve_source(model: str | dict[str, Any], pretrained: str | None) -> Model
                     f'{pretrained} has its own config, which replaces that of {model}', 'current'
                 )
         return source
-    if isinstance(model, str) and model.startswith(LOCAL_DIR):
+    if isinstance(model, str) and model in SHIPPED_MODELS:
+        if pretrained == SHIPPED_TAG:
+            return _from_folder(ASSETS / model)
+        source = _from_config_file(ASSETS / model)
+    elif isinstance(model, str) and model.startswith(LOCAL_DIR):
         source = _from_folder(Path(model.removeprefix(LOCAL_DIR)))
     elif isinstance(model, str) and model.startswith(HF_HUB):
         source = _from_hub(model)
@@ -159,10 +168,7 @@ def _from_config(name: str, config: dict[str, Any]) -> ModelSource:
 
 def _from_folder(folder: Path) -> ModelSource:
     """Resolve a folder that open_clip saved: a config and a weight file."""
-    config_file = folder / _CONFIG_NAME
-    if not config_file.is_file():
-        raise FileNotFoundError(f'expected an open_clip folder with {config_file}, found none')
-    source = _from_config(LOCAL_DIR + str(folder), json.loads(config_file.read_text()))
+    source = _from_config_file(folder)
     files = [folder / name for name in _WEIGHT_NAMES]
     files += sorted(file for file in folder.iterdir() if file.suffix in FILE_SUFFIXES)
     found = [file for file in files if file.is_file()]
@@ -171,7 +177,24 @@ def _from_folder(folder: Path) -> ModelSource:
             f'expected weights in {folder}, e.g. {_WEIGHT_NAMES[0]}, found none'
         )
     source.checkpoint = str(found[0])
-    source.tokenizer_factory = partial(open_clip.get_tokenizer, source.name)
+    return source
+
+
+def _from_config_file(folder: Path) -> ModelSource:
+    """Resolve the config in a folder that open_clip saved, without weights."""
+    config_file = folder / _CONFIG_NAME
+    if not config_file.is_file():
+        raise FileNotFoundError(f'expected an open_clip folder with {config_file}, found none')
+    source = _from_config(LOCAL_DIR + str(folder), json.loads(config_file.read_text()))
+    text_config = source.config.get('text_cfg', {})
+    merges = text_config.get('tokenizer_kwargs', {}).get('bpe_path')
+    if merges is None:
+        source.tokenizer_factory = partial(open_clip.get_tokenizer, source.name)
+    else:  # relative to the folder; the library would look in the working directory
+        kwargs = {**text_config['tokenizer_kwargs'], 'bpe_path': str(folder / merges)}
+        source.tokenizer_factory = partial(
+            _make_tokenizer, {**text_config, 'tokenizer_kwargs': kwargs}
+        )
     return source
 
 

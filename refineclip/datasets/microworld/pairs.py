@@ -14,7 +14,7 @@ from .scene import Microworld
 
 @DATASETS.register_module()
 class MicroworldPairs(Dataset[dict[str, Any]]):
-    """Pre-training views: ``dict(inputs=(3, 64, 64) uint8, captions=str)``.
+    """Pre-training views: ``dict(inputs=(3, 64, 64) uint8, data_samples=caption)``.
 
     Nothing is stored on disk: an image is drawn when it is first asked for and kept in memory
     (12 kB each).
@@ -41,4 +41,4 @@ class MicroworldPairs(Dataset[dict[str, Any]]):
             pixels = torch.from_numpy(scene.image).permute(2, 0, 1).contiguous()
             self._drawn[index] = pixels, scene.caption
         pixels, caption = self._drawn[index]
-        return dict(inputs=pixels, captions=caption)
+        return dict(inputs=pixels, data_samples=caption)

@@ -1,0 +1,3 @@
+_base_ = './_base_/stage2-microworld.py'
+
+model = dict(method='r-sc-v')
