@@ -186,16 +186,16 @@ def text_weights(given: str | None, model: str, rows: Mapping[str, str]) -> str 
         ValueError: If there is none; random text would score rows at random.
     """
     from refineclip.encoders.sources import HF_HUB, LOCAL_DIR
-    from refineclip.evaluation.encoders import COLOUR, RANDOM, is_own_checkpoint, split_tap
+
+    from .evaluate_regions import library_weights
 
     if model.startswith('timm/'):
         raise ValueError(f'--model: expected a CLIP, got {model}, which has no text tower')
     if given is not None or model.startswith((LOCAL_DIR, HF_HUB)):
         return given
-    for spec in rows.values():
-        base, _ = split_tap(spec)
-        if base not in (RANDOM, COLOUR) and not is_own_checkpoint(base):
-            return base
+    found = library_weights(dict(rows))
+    if found is not None:
+        return found
     raise ValueError(
         'expected weights of a text tower, got rows that have none (refined checkpoints hold the '
         'image tower only); give --text-pretrained, a tag or file of the original model'

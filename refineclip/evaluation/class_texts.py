@@ -11,6 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from refineclip.encoders.build import build_clip
+from refineclip.encoders.sources import HF_HUB, LOCAL_DIR
 from refineclip.encoders.text import TextEmbedder, load_text_embeddings
 
 _COCO_SUFFIXES = re.compile(r'(-(merged|other|stuff))+$')
@@ -73,6 +74,12 @@ def class_texts(
     if isinstance(model, str) and model.startswith('timm/'):
         raise ValueError(
             f'expected --text-embeddings (and --text-head) for {model}, which has no text tower'
+        )
+    if isinstance(model, str) and pretrained is None and not model.startswith((LOCAL_DIR, HF_HUB)):
+        raise ValueError(
+            f'expected weights for the text tower of {model}, got none, and random text would '
+            'score at chance; name a tag or file of the original model (--text-pretrained), or '
+            'give --text-embeddings'
         )
     clip = build_clip(model, pretrained)
     embedder = TextEmbedder(clip.eval(), templates, cache_dir)

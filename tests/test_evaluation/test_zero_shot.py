@@ -6,6 +6,7 @@ import torch
 from torch.nn import functional as F
 
 from refineclip.evaluation import ImageScores, bootstrap, paired_bootstrap
+from refineclip.evaluation.class_texts import class_texts
 from refineclip.evaluation.region_accuracy import region_accuracy
 from refineclip.evaluation.zero_shot import ClassMeanScores, zero_shot_accuracy
 
@@ -89,3 +90,8 @@ def test_bootstrap_in_parts_draws_what_one_call_would(monkeypatch):
     monkeypatch.setattr(bootstrap, '_MAX_COUNTS', 7 * 20)
     parts = paired_bootstrap(a, b, 50)
     assert (parts.low, parts.high, parts.se) == pytest.approx((whole.low, whole.high, whole.se))
+
+
+def test_text_of_regions_is_never_random():
+    with pytest.raises(ValueError, match='random text would score at chance'):
+        class_texts(('cat', 'dog'), ('cat', 'dog'), model='ViT-B-16')
