@@ -3,7 +3,7 @@
     python -m benchmarks                   every row at full size, about half an hour on one core
     python -m benchmarks loader pixels     some rows
     python -m benchmarks --quick           toy sizes, seconds: does everything run?
-    python -m benchmarks table             the stored rows as a markdown table
+    python -m benchmarks table             the stored rows as markdown (--write PAGE: into a page)
     python -m benchmarks gpu ...           training steps of a config on a GPU (or, toy, a CPU)
 
 Each row runs in a forked process of its own, on one thread unless --threads says otherwise.
@@ -86,15 +86,19 @@ def run_rows(argv: list[str]) -> int:
 
 
 def print_table(argv: list[str]) -> int:
-    """Print the stored rows as markdown."""
+    """Print the stored rows as markdown, or put them into a page."""
     from . import report
     from .rows import BENCHMARKS
 
     parser = argparse.ArgumentParser(prog='python -m benchmarks table')
     parser.add_argument('--out', type=Path, default=HERE, metavar='DIR', help='of results.json')
-    rows = report.load(parser.parse_args(argv).out)
-    missing = dict(skipped='run `python -m benchmarks`')
-    sys.stdout.write(report.table((name, rows.get(name, missing)) for name in BENCHMARKS))
+    parser.add_argument('--write', type=Path, metavar='PAGE', help='between the marks of this file')
+    args = parser.parse_args(argv)
+    text = report.tables(report.load(args.out), list(BENCHMARKS))
+    if args.write is None:
+        sys.stdout.write(text)
+    else:
+        report.write_into(args.write, text)
     return 0
 
 

@@ -14,9 +14,18 @@ import torch
 FILE = 'results.json'
 PACKAGES = ('torch', 'torchvision', 'timm', 'numpy', 'pillow')
 HEADER = """\
-| row | what | goal | time A / B (range, repeats) | peak B / A | same numbers to | bound by |
+| row | what | goal | time A / B (range, repeats); of CPU | peak B / A | equal to | bound by |
 | --- | --- | --- | --- | --- | --- | --- |
 """
+
+
+GPU_ROWS = ('gpu-b16-560', 'gpu-b16-1024', 'gpu-l14-896')
+GPU_HEADER = """\
+| case | device | images/s | peak memory | MFU | loader cores at that rate |
+| --- | --- | --- | --- | --- | --- |
+"""
+BEGIN = '<!-- benchmarks: begin, written by `python -m benchmarks table` -->'
+END = '<!-- benchmarks: end -->'
 
 
 def cpu_model() -> str:
@@ -66,9 +75,39 @@ def line(name: str, row: dict[str, Any]) -> str:
     return '  '.join(parts)
 
 
-def table(rows: Iterable[tuple[str, dict[str, Any]]]) -> str:
-    """Markdown table of rows; rows that were not measured say so."""
-    return HEADER + ''.join(_table_row(name, row) for name, row in rows)
+def tables(rows: dict[str, Any], names: Iterable[str]) -> str:
+    """Markdown of all rows: pairs by ``names``, then GPU steps; what is missing says so."""
+    missing = dict(skipped='run `python -m benchmarks`')
+    pairs = ''.join(_table_row(name, rows.get(name, missing)) for name in names)
+    gpu: dict[str, Any] = dict.fromkeys(GPU_ROWS)
+    gpu |= {name: row for name, row in rows.items() if name.startswith('gpu-')}
+    steps = ''.join(_gpu_row(name.removeprefix('gpu-'), row) for name, row in gpu.items())
+    return f'{HEADER}{pairs}\n{GPU_HEADER}{steps}'
+
+
+def write_into(page: Path, text: str) -> None:
+    """Replace what stands between the marks of a page.
+
+    Raises:
+        ValueError: The page does not have both marks.
+    """
+    content = page.read_text(encoding='utf-8')
+    if content.count(BEGIN) != 1 or content.count(END) != 1:
+        raise ValueError(f'expected {BEGIN} and {END} once each in {page}, got another number')
+    head, rest = content.split(BEGIN)
+    tail = rest.split(END)[1]
+    page.write_text(f'{head}{BEGIN}\n{text}{END}{tail}', encoding='utf-8')
+
+
+def _gpu_row(name: str, row: dict[str, Any] | None) -> str:
+    if row is None:
+        return f'| `{name}` | | not measured | not measured | not measured | not measured |\n'
+    figures = row['figures']
+    device = f'{row["device"]}, batch {row["batch_size"]}, {row["dtype"]}'
+    mfu = f'{figures["mfu"]:.2f}' if 'mfu' in figures else 'peak not given'
+    cells = [f'{figures["images_per_second"]:.3g}', f'{row["peak_gib"]:.1f} GiB', mfu]
+    cells = [f'`{name}`', device, *cells, f'{figures["loader_cores"]:.2f}']
+    return f'| {" | ".join(cells)} |\n'
 
 
 def _table_row(name: str, row: dict[str, Any]) -> str:
@@ -80,6 +119,7 @@ def _table_row(name: str, row: dict[str, Any]) -> str:
     low, high = row['speedup_range']
     repeats = len(row['seconds'][0])
     time = f'{row["figures"]["speedup"]:.2f} ({low:.2f} to {high:.2f}, {repeats})'
+    time += f'; CPU {row["figures"]["cpu_speedup"]:.2f}'
     memory = ''
     if row['peak_mib']:
         a, b = row['peak_mib']

@@ -131,14 +131,30 @@ class TestReport:
         report.store(tmp_path, 'a', dict(value=3))
         assert report.load(tmp_path) == dict(a=dict(value=3), b=dict(value=2))
 
-    def test_table(self):
-        text = report.table([('one', result().as_json()), ('two', dict(skipped='no compiler'))])
-        rows = text.splitlines()[2:]
-        assert 'memory <= 0.2: **missed**' in rows[0]
-        assert '2.00 (1.50 to 4.00, 3)' in rows[0]
-        assert '0.250 (25 / 100 MiB)' in rows[0]
-        assert 'not measured: no compiler' in rows[1]
-        assert len({row.count('|') for row in text.splitlines()}) == 1
+    def test_tables(self):
+        rows = dict(one=result().as_json(), two=dict(skipped='no compiler'))
+        step = dict(device='a GPU', batch_size=16, dtype='bfloat16', peak_gib=20.0)
+        step['figures'] = dict(images_per_second=210.0, loader_cores=0.7, mfu=0.45)
+        text = report.tables({**rows, 'gpu-b16-560': step}, ['one', 'two', 'three'])
+        pairs, steps = (part.splitlines()[2:] for part in text.split('\n\n'))
+        assert 'memory <= 0.2: **missed**' in pairs[0]
+        assert '2.00 (1.50 to 4.00, 3); CPU 1.50' in pairs[0]
+        assert '0.250 (25 / 100 MiB)' in pairs[0]
+        assert 'not measured: no compiler' in pairs[1]
+        assert 'not measured: run' in pairs[2]
+        assert '| 210 | 20.0 GiB | 0.45 | 0.70 |' in steps[0]
+        assert len(steps) == 3
+        assert steps[1].count('not measured') == 4
+        assert len({row.count('|') for row in pairs}) == len({row.count('|') for row in steps}) == 1
+
+    def test_write_into_a_page(self, tmp_path: Path):
+        page = tmp_path / 'page.md'
+        page.write_text(f'before\n{report.BEGIN}\nold\n{report.END}\nafter\n')
+        report.write_into(page, 'new\n')
+        assert page.read_text() == f'before\n{report.BEGIN}\nnew\n{report.END}\nafter\n'
+        page.write_text('no marks')
+        with pytest.raises(ValueError, match='once each'):
+            report.write_into(page, 'new\n')
 
     def test_unknown_row(self, capsys: pytest.CaptureFixture[str]):
         with pytest.raises(SystemExit):
