@@ -13,6 +13,7 @@ COMMANDS = {
     'doctor': 'say what is installed, what is missing and the command that mends it',
     'evaluate': 'measure encoders side by side: regions, spatial awareness, image level',
     'draw': 'draw dense maps of encoders side by side, or a report of all figures',
+    'plan': 'FLOPs, parameters, memory and time of a config, before it starts',
     'demo': 'refine a small ViT on sample photos and show what changed',
 }
 

@@ -81,7 +81,7 @@ def build_on_meta(model: dict[str, Any]) -> DistillationModel:
             "expected a config whose model is 'RefinerTraining' or 'RegionAlignment', got "
             f'{model.get("type")!r}; only the two stages of the distillation can be planned'
         )
-    model = _without_weights(model)
+    model = without_weights(model)
     with torch.device('meta'):
         rla = model.get('rla') or {}
         if 'text_embeddings' in rla:  # a file of as many rows as there are nouns
@@ -91,13 +91,13 @@ def build_on_meta(model: dict[str, Any]) -> DistillationModel:
         return MODELS.build(model).train()
 
 
-def _without_weights(node: Any) -> Any:
+def without_weights(node: Any) -> Any:
     """Copy a config tree with all files and downloads left out, and the architectures kept."""
     if isinstance(node, (list, tuple)):
-        return type(node)(map(_without_weights, node))
+        return type(node)(map(without_weights, node))
     if not isinstance(node, dict):
         return node
-    copy = {key: None if key in WEIGHT_KEYS else _without_weights(v) for key, v in node.items()}
+    copy = {key: None if key in WEIGHT_KEYS else without_weights(v) for key, v in node.items()}
     pretrained = node.get('pretrained')
     if isinstance(pretrained, str) and pretrained.startswith(LOCAL_DIR):
         copy['model'] = resolve_source(node['model'], pretrained).config

@@ -1,0 +1,332 @@
+"""``python -m refineclip plan CONFIG``: what a training run costs, before anything starts."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
+
+    from refineclip.distill.cost import Memory
+
+
+@dataclass(frozen=True)
+class Device:
+    """A card, by its data sheet: TFLOP/s without sparsity, and memory in GB."""
+
+    half_tflops: float
+    float_tflops: float
+    memory_gb: float
+
+
+# NVIDIA's data sheets of the SXM cards: bf16/fp16 tensor cores, float32, memory.
+DEVICES = {
+    'a100': Device(312, 19.5, 80),
+    'h100': Device(989, 67, 80),
+    'h200': Device(989, 67, 141),
+}
+# For folders and lists that are not on this machine.
+KNOWN_SIZES = {'train2017': 118_287, 'lvis_v1_train': 100_170}
+EPILOG = """\
+The times are those of the stated share of the peak (--mfu): CLIPSelf's published runs reach 17 %
+(B/16) and 23 % (L/14) on an A100. --check 224 336 times a real step on this machine at both sizes
+and says how far the plan is off.
+"""
+
+
+def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(
+        prog='python -m refineclip plan',
+        description='FLOPs, parameters, memory and time of a distillation config, before it runs.',
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument('config', type=Path, help='config of stage 1 or 2')
+    parser.add_argument('--gpus', type=int, default=1, help='processes (default: 1)')
+    parser.add_argument('--batch-size', type=int, help="images per process (default: config's)")
+    parser.add_argument(
+        '--gpu', choices=[*DEVICES, 'cpu'], default='h100', help='default: h100; cpu is measured'
+    )
+    parser.add_argument('--peak-tflops', type=float, help='matrix peak, in place of the data sheet')
+    parser.add_argument(
+        '--mfu', type=float, default=0.4, help='share of the peak that is reached (default: 0.4)'
+    )
+    parser.add_argument('--images', type=int, help='images of the data set (default: counted)')
+    parser.add_argument(
+        '--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='override config entries'
+    )
+    parser.add_argument('--json', type=Path, metavar='FILE', help='write all numbers to this file')
+    parser.add_argument(
+        '--check',
+        nargs=2,
+        type=int,
+        metavar=('SIZE', 'SIZE'),
+        help='time a step of two image sizes here (CPU): the first calibrates, the second is held '
+        'against its plan',
+    )
+    args = parser.parse_args(argv)
+    if not args.config.is_file():
+        parser.error(f'expected a config file, got {str(args.config)!r}, which does not exist')
+    for name in ('gpus', 'batch_size', 'images', 'peak_tflops'):
+        value = getattr(args, name)
+        if value is not None and value <= 0:
+            parser.error(f'--{name.replace("_", "-")}: expected a value above 0, got {value}')
+    if not 0 < args.mfu <= 1:
+        parser.error(f'--mfu: expected a share in (0, 1], got {args.mfu}')
+    return args
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Plan a config; returns 0, or 2 for input that cannot be planned."""
+    args = parse_args(argv)
+    try:
+        config = load_config(args)
+        if args.check:
+            from .plan_check import check
+
+            result = check(config, *args.check, batch_size=args.batch_size)
+        else:
+            result = plan(config, args)
+            sys.stdout.write(describe(result))
+    except (ValueError, FileNotFoundError) as error:
+        # Every one of them says what was expected, what came and what to do.
+        sys.stderr.write(f'python -m refineclip plan: error: {error}\n')
+        return 2
+    if args.json:
+        args.json.write_text(json.dumps(result, indent=1) + '\n', encoding='utf-8')
+    return 0
+
+
+def load_config(args: argparse.Namespace) -> Config:
+    """Read the config with its overrides.
+
+    Raises:
+        ValueError: An override is not ``KEY=VALUE``.
+    """
+    from mmengine.config import Config, DictAction
+
+    config = Config.fromfile(args.config)
+    for option in args.cfg_options:
+        if '=' not in option:
+            raise ValueError(f'expected KEY=VALUE after --cfg-options, got {option!r}')
+    if args.cfg_options:
+        parser = argparse.ArgumentParser()
+        parser.add_argument('options', nargs='+', action=DictAction)
+        config.merge_from_dict(parser.parse_args(args.cfg_options).options)
+    if args.batch_size is not None:
+        config.train_dataloader.batch_size = args.batch_size
+    return config
+
+
+def plan(config: Config, args: argparse.Namespace) -> dict[str, Any]:
+    """All numbers of the plan, by name; FLOPs, bytes and seconds without prefix."""
+    from refineclip.distill import cost
+
+    model = cost.build_on_meta(config.model.to_dict())
+    regions = cost.regions_of(model, config.train_dataloader.dataset.region_sampler)
+    dtype = precision(config)
+    batch_size = config.train_dataloader.batch_size
+    flops = cost.step_flops(model, regions)
+    optimizer = config.optim_wrapper.optimizer.to_dict()
+    memory = cost.step_memory(model, batch_size, regions, optimizer, dtype)
+    with_cp = any(getattr(module, 'with_cp', False) for module in model.modules())
+    trainable, frozen = cost.count_parameters(model)
+    half = str(dtype) != 'torch.float32'
+    peak = peak_tflops(args, half)
+    rate = args.gpus * peak * 1e12 * args.mfu / sum(flops.values())
+    return dict(
+        config=Path(config.filename).stem,
+        model=type(model).__name__,
+        gpus=args.gpus,
+        gpu=args.gpu,
+        batch_size=batch_size,
+        dtype=str(dtype).removeprefix('torch.'),
+        with_cp=with_cp,
+        peak_tflops=peak,
+        mfu=args.mfu,
+        regions=asdict(regions),
+        flops_per_image=flops,
+        parameters=dict(trainable=trainable, frozen=frozen),
+        memory_per_gpu=device_memory(memory, config, args.gpus),
+        images_per_second=rate,
+        **schedule(config, args, rate, batch_size),
+    )
+
+
+def precision(config: Config) -> Any:
+    """The type that training computes in."""
+    import torch
+
+    wrapper = config.optim_wrapper
+    if wrapper.get('type') != 'AmpOptimWrapper':
+        return torch.float32
+    return getattr(torch, wrapper.get('dtype') or 'float16')
+
+
+def peak_tflops(args: argparse.Namespace, half: bool) -> float:
+    """Peak of the device: as given, by its data sheet, or (CPU) of a matrix product right now."""
+    if args.peak_tflops:
+        return float(args.peak_tflops)
+    if args.gpu in DEVICES:
+        device = DEVICES[args.gpu]
+        return device.half_tflops if half else device.float_tflops
+    from .plan_check import matrix_peak
+
+    return matrix_peak() / 1e12
+
+
+def device_memory(memory: Memory, config: Config, gpus: int) -> dict[str, float]:
+    """Bytes on one device, sharded under FSDP; DDP keeps a second copy of the gradients."""
+    sharded = config.get('strategy', {}).get('type') == 'FSDPStrategy'
+    weights, gradients, optimizer = memory.weights, memory.gradients, memory.optimizer
+    buckets = 0
+    if sharded:
+        # While a step runs, the weights are whole: the model is one unit.
+        gradients, optimizer = gradients // gpus, optimizer // gpus
+    elif gpus > 1:
+        buckets = memory.gradients
+    fixed = weights + gradients + optimizer + buckets
+    return dict(
+        weights=weights,
+        gradients=gradients,
+        buckets=buckets,
+        optimizer=optimizer,
+        activations=memory.activations,
+        activations_with_cp=memory.activations_with_cp,
+        total=fixed + memory.activations,
+        total_with_cp=fixed + memory.activations_with_cp,
+    )
+
+
+def schedule(
+    config: Config, args: argparse.Namespace, rate: float, batch_size: int
+) -> dict[str, Any]:
+    """Images, steps and seconds of an epoch and of the whole run."""
+    images, source = count_images(config.train_dataloader.dataset, args.images)
+    step = args.gpus * batch_size
+    loop = config.train_cfg
+    per_epoch = max(1, images // step) if images else None
+    if loop.get('max_iters'):
+        steps = loop.max_iters
+    elif per_epoch is None:
+        raise ValueError(
+            f'expected the number of images, for a schedule of epochs: {source}; give --images N'
+        )
+    else:
+        steps = loop.max_epochs * per_epoch
+    return dict(
+        images=images,
+        images_source=source,
+        steps=steps,
+        epochs=None if per_epoch is None else steps / per_epoch,
+        seconds_per_step=step / rate,
+        seconds_per_epoch=None if per_epoch is None else per_epoch * step / rate,
+        seconds=steps * step / rate,
+    )
+
+
+def count_images(dataset: Any, given: int | None) -> tuple[int | None, str]:
+    """Number of images and where it is from; None where it cannot be known."""
+    from refineclip.datasets.image_folder import list_images, read_image_list
+
+    if given is not None:
+        return given, '--images'
+    root, listed = Path(dataset.data_root), dataset.get('ann_file')
+    place = Path(listed) if listed else root
+    if listed and place.is_file():
+        return len(read_image_list(place)), str(place)
+    if not listed and root.is_dir():
+        return len(list_images(root)), str(root)
+    if place.stem in KNOWN_SIZES:
+        return KNOWN_SIZES[place.stem], f'{place} is not here; the size of the published data set'
+    return None, f'{place} is not here'
+
+
+def describe(result: dict[str, Any]) -> str:
+    """The plan as text."""
+    flops, memory, regions = (
+        result[key] for key in ('flops_per_image', 'memory_per_gpu', 'regions')
+    )
+    total = sum(flops.values())
+    parameters = result['parameters']
+    lines = [
+        f'{result["config"]} ({result["model"]}): {result["gpus"]} x {result["gpu"]}, '
+        f'{result["batch_size"]} images each, {result["dtype"]}',
+        f'regions per image     {regions["mean"]:.2f} ({regions["source"]})',
+        '',
+        'FLOPs per image (matrix products and attention)',
+        *(
+            f'  {name:24s}{value / 1e12:10.4f} T {value / total:6.1%}'
+            for name, value in flops.items()
+        ),
+        f'  {"sum":24s}{total / 1e12:10.4f} T',
+        '',
+        f'parameters            {parameters["trainable"] / 1e6:.1f} M trainable, '
+        f'{parameters["frozen"] / 1e6:.1f} M frozen (teacher, Refiner, embeddings)',
+        'memory per GPU',
+    ]
+    rows = {
+        'weights': 'weights',
+        'gradients': 'gradients',
+        'buckets': 'gradient buckets of DDP',
+        'optimizer': 'optimizer state',
+        'activations': 'activations',
+        'activations_with_cp': 'activations with_cp=True',
+        'total': 'sum',
+        'total_with_cp': 'sum with_cp=True',
+    }
+    for key, name in rows.items():
+        chosen = ' <- config' if key == ('total_with_cp' if result['with_cp'] else 'total') else ''
+        lines.append(f'  {name:26s}{memory[key] / 2**30:8.2f} GiB{chosen}')
+    lines += [*fits(result), '', *describe_time(result)]
+    return '\n'.join(lines) + '\n'
+
+
+def fits(result: dict[str, Any]) -> list[str]:
+    """Whether the card holds it."""
+    if result['gpu'] not in DEVICES:
+        return []
+    memory = result['memory_per_gpu']
+    need = memory['total_with_cp' if result['with_cp'] else 'total']
+    have = DEVICES[result['gpu']].memory_gb * 1e9
+    # A tenth for the CUDA context, workspaces and fragmentation.
+    verdict = 'fits' if need < 0.9 * have else 'DOES NOT FIT: lower the batch, or set with_cp=True'
+    return [f'  of {have / 2**30:.0f} GiB: {verdict}']
+
+
+def describe_time(result: dict[str, Any]) -> list[str]:
+    """Rate and time, as lines."""
+    lines = [
+        f'at {result["mfu"]:.0%} of {result["peak_tflops"]:.4g} TFLOP/s, steps alone:',
+        f'  {result["images_per_second"]:.4g} images/s, {result["seconds_per_step"]:.3g} s a step',
+    ]
+    if result['images']:
+        lines.append(
+            f'  an epoch of {result["images"]:,} images ({result["images_source"]}): '
+            f'{duration(result["seconds_per_epoch"])}'
+        )
+    epochs = '' if result['epochs'] is None else f' ({result["epochs"]:.2f} epochs)'
+    lines.append(
+        f'  the whole schedule, {result["steps"]:,} steps{epochs}: {duration(result["seconds"])}'
+    )
+    return lines
+
+
+def duration(seconds: float) -> str:
+    """Seconds in the unit that one reads."""
+    if seconds < 120:
+        return f'{seconds:.3g} s'
+    if seconds < 7200:
+        return f'{seconds / 60:.3g} min'
+    return f'{seconds / 3600:.3g} h'
+
+
+if __name__ == '__main__':
+    sys.exit(main())
