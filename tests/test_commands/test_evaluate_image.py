@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import json
 
 import numpy as np
+import open_clip
 import pytest
 import torch
 from PIL import Image
@@ -33,14 +35,14 @@ def world(tmp_path_factory):
     """A toy CLIP, checkpoints of both stages, a class folder and captions."""
     root = tmp_path_factory.mktemp('world')
     torch.manual_seed(0)
-    clip = build_clip(TOWER)
     folder = root / 'clip'
     folder.mkdir()
     (folder / 'open_clip_config.json').write_text(
         json.dumps(dict(model_cfg=TOWER, preprocess_cfg=dict(interpolation='bilinear')))
     )
-    state = {k.replace('visual.model.', 'visual.'): v for k, v in clip.state_dict().items()}
-    save_file(state, folder / 'open_clip_model.safetensors')
+    library = open_clip.CLIP(**copy.deepcopy(TOWER))
+    save_file(library.state_dict(), folder / 'open_clip_model.safetensors')
+    clip = build_clip(f'local-dir:{folder}')
 
     refined = RefinerCLIP(TOWER, refiner=dict(num_blocks=1))
     refined.visual.load_state_dict(clip.visual.state_dict())
@@ -143,6 +145,27 @@ def test_before_and_after(world, tmp_path, capsys):
     captions = embed_captions(clip, [one['caption'] for one in content['annotations']])
     for key, one in retrieval_recall(features, captions, owner).items():
         assert scores['refined'][key] == pytest.approx(one.value)
+
+
+def test_parity_with_the_plain_library(world, tmp_path):
+    out = tmp_path / 'result.json'
+    argv = [*rows(world), f'--data={world / "data"}', '--templates=photo', f'--json={out}']
+    assert evaluate.main(argv) == 0
+    scores = json.loads(out.read_text())['scores']['frozen']
+    name = f'local-dir:{world / "clip"}'
+    model, preprocess = open_clip.create_model_from_pretrained(name)
+    classes = sorted(COLOURS)
+    weights = open_clip.build_zero_shot_classifier(
+        model.eval(), open_clip.get_tokenizer(name), classes, ['a photo of a {}']
+    )
+    hits = []
+    with torch.no_grad():
+        for label, colour in enumerate(classes):
+            for path in sorted((world / 'data' / colour).glob('[0-9].png')):
+                logits = model.encode_image(preprocess(Image.open(path))[None]) @ weights
+                hits.append(logits.argmax().item() == label)
+    assert scores['top1'] == pytest.approx(np.mean(hits))
+    assert 0 < scores['top1'] < 1  # else the two could agree by chance
 
 
 def test_without_comparison_there_is_one_table(world, capsys):
