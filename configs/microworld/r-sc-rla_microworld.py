@@ -1,3 +1,4 @@
-_base_ = './_base_/stage2-microworld.py'
+# Alignment + SCD against the Refiner.
+_base_ = ['./_base_/region-alignment_microworld.py']
 
 model = dict(method='r-sc-rla')

@@ -1,3 +1,4 @@
-_base_ = './_base_/stage2-microworld.py'
+# Alignment alone.
+_base_ = ['./_base_/region-alignment_microworld.py']
 
 model = dict(method='rla')
