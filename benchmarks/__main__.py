@@ -16,6 +16,7 @@ import os
 import shlex
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ def parse_args(argv: list[str], names: list[str]) -> argparse.Namespace:
     )
     parser.add_argument('--quick', action='store_true', help='toy sizes; times mean nothing')
     parser.add_argument('--threads', type=int, default=1, help='of every measured process')
+    parser.add_argument('--repeats', type=int, help="timed pairs, in place of the row's number")
     args = parser.parse_args(argv)
     unknown = sorted(set(args.names) - set(names))
     if unknown:
@@ -47,7 +49,7 @@ def parse_args(argv: list[str], names: list[str]) -> argparse.Namespace:
     return args
 
 
-def measure(name: str, quick: bool, threads: int) -> dict[str, Any]:
+def measure(name: str, quick: bool, threads: int, repeats: int | None) -> dict[str, Any]:
     """One row; runs in a process of its own."""
     import torch
 
@@ -57,7 +59,11 @@ def measure(name: str, quick: bool, threads: int) -> dict[str, Any]:
     torch.set_num_threads(threads)
     try:
         comparison = BENCHMARKS[name](quick)
-        return compare(toy(comparison) if quick else comparison).as_json()
+        if quick:
+            comparison = toy(comparison)
+        if repeats is not None:
+            comparison = replace(comparison, repeats=repeats)
+        return compare(comparison).as_json()
     except Skipped as reason:
         return dict(skipped=str(reason))
 
@@ -76,7 +82,7 @@ def run_rows(argv: list[str]) -> int:
     surroundings = report.surroundings(shlex.join(['python', '-m', 'benchmarks', *argv]))
     for name in args.names or BENCHMARKS:
         start = time.perf_counter()
-        row = in_fork(measure, name, args.quick, args.threads)
+        row = in_fork(measure, name, args.quick, args.threads, args.repeats)
         row |= dict(quick=args.quick, wall_seconds=time.perf_counter() - start, **surroundings)
         sys.stdout.write(report.line(name, row) + '\n')
         sys.stdout.flush()

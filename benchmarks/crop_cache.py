@@ -17,7 +17,7 @@ def _step(model: Any, data: dict[str, Any]) -> Numbers:
 
 @benchmark('crop-cache')
 def crop_cache(quick: bool) -> Comparison:
-    """Crop embeddings read instead of computed; the refined map, too large for COCO, is not kept."""
+    """Crop embeddings read instead of computed; maps, too large to keep for COCO, are computed."""
     folder = tempfile.TemporaryDirectory()
     if quick:
         build, data = (scenes.TOY, 2, 64, 32, 1), scenes.raw_batch([(2, 2)])
