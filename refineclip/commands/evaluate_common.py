@@ -170,8 +170,10 @@ def tables(
         found = differences[row].get(key)
         return '-' if found is None else f'{found.value:+.4f} [{found.low:+.4f}, {found.high:+.4f}]'
 
-    rows = {f'{row} - {baseline}': [change(row, k) for k in columns] for row in differences}
-    return text + '\n' + format_table('difference [95 %]', heads, rows)
+    # One measure a line: an interval is too wide for a column per measure.
+    rows = {head: [change(row, key) for row in differences] for key, head in columns.items()}
+    names = [f'{row} - {baseline}' for row in differences]
+    return text + '\n' + format_table('difference [95 %]', names, rows)
 
 
 def as_json(

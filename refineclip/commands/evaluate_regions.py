@@ -124,7 +124,6 @@ def run(args: argparse.Namespace) -> int:
         for name in prepared.encoders
     }
     differences = compare_rows(scores, args.compare)
-    _print(scores, differences, args, len(prepared.dataset))
     if args.json is not None:
         settings = {
             **prepared.settings(evaluation),
@@ -137,6 +136,7 @@ def run(args: argparse.Namespace) -> int:
         content: dict[str, Any] = {'kind': 'regions', 'settings': settings}
         content |= as_json(scores, differences)
         write_json(args.json, {**content, 'environment': environment()})
+    _print(scores, differences, args, len(prepared.dataset))
     return 0
 
 

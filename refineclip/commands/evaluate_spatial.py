@@ -50,9 +50,6 @@ def run(args: argparse.Namespace) -> int:
     for name in progress('measures, by row')(list(prepared.encoders)):
         scores[name] = evaluation.spatial_scores(maps.pop(name), args.measures)
     differences = compare_rows(scores, args.compare)
-    columns = {measure: measure for measure in args.measures}
-    title = f'{len(prepared.dataset)} images, {size} px {args.resize}'
-    sys.stdout.write(tables(title, columns, scores, differences, args.compare))
     if args.json is not None:
         write_json(
             args.json,
@@ -66,6 +63,9 @@ def run(args: argparse.Namespace) -> int:
                 'environment': environment(),
             },
         )
+    columns = {measure: measure for measure in args.measures}
+    title = f'{len(prepared.dataset)} images, {size} px {args.resize}'
+    sys.stdout.write(tables(title, columns, scores, differences, args.compare))
     return 0
 
 
