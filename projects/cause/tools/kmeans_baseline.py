@@ -39,11 +39,20 @@ def gather(model: Any, loader: Any, seed: int, per_image: int) -> Tensor:
     return torch.cat(parts)
 
 
-def evaluate(model: Any, loader: Any, evaluator: Evaluator) -> dict[str, float]:
-    """Score the model's centres."""
+@torch.no_grad()
+def evaluate(
+    model: Any, loader: Any, centres: list[Tensor], evaluators: list[Evaluator]
+) -> list[dict[str, float]]:
+    """Score several sets of centres (num_clusters, E), each with its own evaluator, in one pass."""
     for batch in loader:
-        evaluator.process(data_samples=model.val_step(batch), data_batch=batch)
-    return evaluator.evaluate(len(loader.dataset))
+        images = model.data_preprocessor(batch)['inputs']
+        tokens, grid = model.tokens(images)
+        for one, evaluator in zip(centres, evaluators, strict=True):
+            model.set_centres(one)
+            scores = model.cluster_scores(tokens, grid, (images.shape[2], images.shape[3]))
+            samples = [{'clusters': found} for found in scores.argmax(dim=1).cpu()]
+            evaluator.process(data_samples=samples, data_batch=batch)
+    return [evaluator.evaluate(len(loader.dataset)) for evaluator in evaluators]
 
 
 def run(cfg: Config, checkpoint: str | None, seeds: list[int], per_image: int) -> list[dict]:
@@ -58,13 +67,10 @@ def run(cfg: Config, checkpoint: str | None, seeds: list[int], per_image: int) -
     set_random_seed(0)
     train = Runner.build_dataloader({**cfg.train_dataloader, 'drop_last': False}, seed=0)
     test = Runner.build_dataloader(cfg.test_dataloader, seed=0)
-    results = []
     points = gather(model, train, 0, per_image).numpy()
-    for seed in seeds:
-        means = KMeans(len(model.centres), n_init=1, random_state=seed).fit(points)
-        model.set_centres(torch.from_numpy(means.cluster_centers_))
-        results.append(evaluate(model, test, Evaluator(cfg.test_evaluator)))
-    return results
+    fits = [KMeans(len(model.centres), n_init=1, random_state=seed).fit(points) for seed in seeds]
+    centres = [torch.from_numpy(fit.cluster_centers_) for fit in fits]
+    return evaluate(model, test, centres, [Evaluator(cfg.test_evaluator) for _ in seeds])
 
 
 def main(argv: list[str] | None = None) -> int:
