@@ -86,7 +86,12 @@ def _add_text_arguments(parser: argparse.ArgumentParser) -> None:
     text.add_argument(
         '--text-head', type=Path, metavar='FILE', help='for towers without text, see fit_text_head'
     )
-    text.add_argument('--templates', default='vild', help='vild, photo or imagenet (default: vild)')
+    text.add_argument(
+        '--templates',
+        default='vild',
+        metavar='PROMPT',
+        help='vild, photo, imagenet, or a prompt of your own with {} in it (default: vild)',
+    )
 
 
 def _add_data_arguments(parser: argparse.ArgumentParser) -> None:

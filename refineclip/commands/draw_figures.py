@@ -130,7 +130,7 @@ class Drawing:
             args.text_embeddings,
             model=args.model,
             pretrained=args.text_pretrained or library_weights(parse_rows(args.models, None)),
-            templates=args.templates,
+            templates=[args.templates] if '{}' in args.templates else args.templates,
         )
         head = None if args.text_head is None else TextHead.load(args.text_head)
         labels = {

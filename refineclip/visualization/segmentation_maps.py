@@ -109,8 +109,12 @@ def segmentation_figure(
 def overlay(
     picture: Picture, labels: NDArray[np.integer], colours: Mapping[int, str]
 ) -> NDArray[np.float64]:
-    """Blend a grey copy of a picture (H, W, 3) with the colour of each label (H, W); in [0, 1]."""
+    """Blend a grey copy of a picture (H, W, 3) with the colour of each label (H, W); in [0, 1].
+
+    The grey is lightened to [0.4, 1], so that a colour looks alike on dark and light ground.
+    """
     grey = picture.astype(np.float64).mean(axis=2, keepdims=True).repeat(3, axis=2) / 255
+    grey = 0.4 + 0.6 * grey
     blended = grey.copy()
     for index, colour in colours.items():
         where = labels == index

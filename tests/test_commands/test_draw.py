@@ -48,7 +48,7 @@ def test_every_kind_draws(
     calls = {
         'pca': images,
         'affinity': [*images, '--token', '0.2', '0.4', '--own-scale'],
-        'segmentation': [*images, '--texts', 'zebra . traffic light', '--templates', 'photo'],
+        'segmentation': [*images, '--texts', 'zebra . traffic light', '--templates', 'a {}'],
         'tsne': data,
         'curve': curve,
     }

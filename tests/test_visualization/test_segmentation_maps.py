@@ -35,7 +35,7 @@ def test_wrong_width() -> None:
 def test_overlay_leaves_unnamed_pixels_grey() -> None:
     image = picture(4, 4)
     blended = overlay(image, np.array([[0, -1, 1, 1]] * 4), {0: '#ff0000'})
-    grey = image.astype(float).mean(2) / 255
+    grey = 0.4 + 0.6 * image.astype(float).mean(2) / 255
     np.testing.assert_allclose(blended[:, 1:], grey[:, 1:, None].repeat(3, 2))
     np.testing.assert_allclose(blended[:, 0, 0], 0.3 * grey[:, 0] + 0.7)
     np.testing.assert_allclose(blended[:, 0, 1], 0.3 * grey[:, 0])
