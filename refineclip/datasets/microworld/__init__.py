@@ -6,11 +6,12 @@ It says nothing about real images. See docs/microworld.md.
 from refineclip.datasets.microworld.coco_layout import write_split
 from refineclip.datasets.microworld.pairs import MicroworldPairs
 from refineclip.datasets.microworld.scene import Microworld, Scene
-from refineclip.datasets.microworld.vocabulary import KINDS, NAMED_KINDS, SCENES, Kind
+from refineclip.datasets.microworld.vocabulary import KINDS, NAMED_KINDS, PROMPTS, SCENES, Kind
 
 __all__ = [
     'KINDS',
     'NAMED_KINDS',
+    'PROMPTS',
     'SCENES',
     'Kind',
     'Microworld',

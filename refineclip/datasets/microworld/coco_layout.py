@@ -52,7 +52,7 @@ def write_split(root: str | Path, split: str, num_images: int, seed: int = 0) ->
     images, panoptic, instances, captions = [], [], [], []
     for index in range(num_images):
         scene, name = world[index], f'{index:012d}.png'
-        Image.fromarray(scene.image).save(root / split / name)
+        Image.fromarray(scene.image).save(root / split / name, compress_level=1)
         images.append(dict(id=index, file_name=name, height=world.size, width=world.size))
         ids, segments = _segments(scene)
         Image.fromarray(np.stack([ids, 0 * ids, 0 * ids], axis=-1)).save(labels / name)

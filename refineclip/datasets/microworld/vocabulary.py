@@ -64,4 +64,7 @@ HOME_KINDS = np.stack(
 )
 HOME_SHARE = 0.8
 
+# What stands for each named class in a caption, by the class names of the data set.
+PROMPTS = {name: f'a {name}' for name in NAMES} | {name: f'on {name}' for name in SCENES}
+
 WORDS = ('a', 'on', 'and', *NAMES, *SCENES)
