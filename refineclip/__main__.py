@@ -14,6 +14,7 @@ COMMANDS = {
     'evaluate': 'measure encoders side by side: regions, spatial awareness, image level',
     'draw': 'draw dense maps of encoders side by side, or a report of all figures',
     'plan': 'FLOPs, parameters, memory and time of a config, before it starts',
+    'microworld': 'write the drawn data set of the demo, in the COCO layout',
     'demo': 'refine a small ViT on sample photos and show what changed',
 }
 
