@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import os
 import sys
 
@@ -37,6 +38,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure every row and print the table."""
+    if importlib.util.find_spec('sklearn') is None:
+        raise ValueError(
+            'expected scikit-learn for these measures, got none; pip install "scikit-learn>=1.4"'
+        )
     prepared = Prepared(args)
 
     from refineclip.evaluation.feature_store import FeatureStore

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib.util
 import json
 from pathlib import Path
 from typing import Any
@@ -164,6 +165,14 @@ def test_damaged_photo_is_named(base: list[str], capsys: pytest.CaptureFixture[s
     (Path(base[1]) / 'val2017/001.png').write_bytes(b'')
     assert evaluate.main(['spatial', *base, '--image-size', '64']) == 2
     assert '001.png: zero-byte file' in capsys.readouterr().err
+
+
+def test_without_scikit_learn(
+    base: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importlib.util, 'find_spec', lambda name: None)
+    assert evaluate.main(['spatial', *base]) == 2
+    assert 'expected scikit-learn' in capsys.readouterr().err
 
 
 def test_help(capsys: pytest.CaptureFixture[str]) -> None:
