@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +15,21 @@ from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
-from torch import Tensor, nn
+from torch import Tensor
+from torch.distributed.fsdp import FullyShardedDataParallel
 
 from .atomic_checkpoint_hook import AtomicLocalBackend
 
 
-def blend_state(student: nn.Module, original: nn.Module, alpha: float) -> dict[str, Tensor]:
-    """``alpha * student + (1 - alpha) * original`` of every floating tensor, on the CPU.
+def blend_state(
+    student: Mapping[str, Tensor], base: Mapping[str, Tensor], alpha: float
+) -> dict[str, Tensor]:
+    """``alpha * student + (1 - alpha) * base`` of every floating tensor, on the CPU.
 
     Keys and dtypes are the student's; tensors that are not floating point are the student's own.
     """
-    base = original.state_dict()
     blended = {}
-    for name, value in student.state_dict().items():
+    for name, value in student.items():
         if name in base and value.is_floating_point():
             value = torch.lerp(base[name].double(), value.double(), alpha).to(value.dtype)
         blended[name] = value.detach().cpu().clone()
@@ -102,7 +105,6 @@ class WeightEnsembleHook(Hook):
 
     @master_only
     def _write(self, runner: Runner, saved: str) -> None:
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         checkpoint = dict(
             meta=dict(
                 alpha=self.alpha,
@@ -112,8 +114,21 @@ class WeightEnsembleHook(Hook):
                 seed=runner.seed,
                 cfg=runner.cfg.pretty_text,
             ),
-            state_dict=blend_state(model.student, model.teacher, self.alpha),
+            state_dict=blend_state(*self._states(runner, saved), self.alpha),
         )
         with io.BytesIO() as buffer:
             torch.save(checkpoint, buffer)
             AtomicLocalBackend().put(buffer.getvalue(), refined_path(saved))
+
+    @staticmethod
+    def _states(runner: Runner, saved: str) -> list[Mapping[str, Tensor]]:
+        """State of student and teacher."""
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        if not isinstance(runner.model, FullyShardedDataParallel):
+            return [model.student.state_dict(), model.teacher.state_dict()]
+        # Each process holds a shard; the whole is in the checkpoint just written.
+        state = torch.load(saved, map_location='cpu', weights_only=False)['state_dict']
+        return [
+            {name.removeprefix(part): v for name, v in state.items() if name.startswith(part)}
+            for part in ('student.', 'teacher.')
+        ]

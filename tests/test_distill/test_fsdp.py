@@ -1,0 +1,71 @@
+"""Several processes through tools/train.py: torchrun with DDP and with FSDP's FlexibleRunner."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import MODELS
+
+from .toy_runs import assert_same_state, run_config, stage2_model, train, write_images
+from .toys import STUDENT
+
+FSDP = 'configs/distill/r-sc-clipself/r-sc-clipself_eva02-vit-l14-336_8xb2-fsdp-6e_coco-896.py'
+DDP = dict(
+    model_wrapper_cfg=dict(
+        type='MMDistributedDataParallel', device_ids=None, find_unused_parameters=True
+    )
+)
+
+
+def fsdp_options(repo_root) -> dict:
+    """The runner and strategy of the shipped config, on a CPU."""
+    config = Config.fromfile(repo_root / FSDP, import_custom_modules=False)
+    strategy = config.strategy.to_dict()
+    strategy['model_wrapper']['device_id'] = 'cpu'
+    return dict(
+        runner_type=config.runner_type,
+        strategy=strategy,
+        env_cfg=dict(dist_cfg=dict(backend='gloo')),
+    )
+
+
+@pytest.mark.parametrize('way', [pytest.param('ddp', marks=pytest.mark.slow), 'fsdp'])
+def test_torchrun_with_two_processes_equals_one(way, tmp_path, repo_root):
+    """Two processes of one image each against one process of two, and files that load."""
+    images = write_images(tmp_path / 'images')
+    options = dict(iters=2, model=stage2_model('sc-rla'))
+    extra = DDP if way == 'ddp' else fsdp_options(repo_root)
+    hooks = [dict(type='WeightEnsembleHook', alpha=1.0)]
+    double = run_config(
+        images, tmp_path / 'double', batch_size=1, custom_hooks=hooks, **extra, **options
+    )
+    single = run_config(images, tmp_path / 'single', batch_size=2, **options)
+    for config in (single, double):
+        config.optim_wrapper = dict(optimizer=dict(type='SGD', lr=0.5))
+        config.param_scheduler = None
+    double.dump(tmp_path / 'double.py')
+    launch = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc-per-node=2']
+    command = [str(repo_root / 'tools/train.py'), str(tmp_path / 'double.py')]
+    subprocess.run(
+        [*launch, *command, '--launcher', 'pytorch'],
+        env={**os.environ, 'PYTHONPATH': str(repo_root), 'OMP_NUM_THREADS': '1'},
+        cwd=tmp_path,
+        check=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    saved = torch.load(tmp_path / 'double' / 'iter_2.pth', weights_only=False)
+    alone = train(single)
+    assert_same_state(dict(saved['state_dict']), alone, atol=1e-5)
+    assert saved['optimizer']
+    name = 'visual.model.transformer.resblocks.0.mlp.c_fc.weight'
+    assert (alone[f'student.{name}'] - alone[f'teacher.{name}']).abs().max() > 1e-4
+
+    refined = tmp_path / 'double' / 'refined_iter_2.pth'
+    backbone = MODELS.build({**STUDENT, 'pretrained': str(refined)})
+    assert torch.equal(backbone.state_dict()[name], saved['state_dict'][f'student.{name}'])
