@@ -6,7 +6,7 @@
     python -m benchmarks table             the stored rows as markdown (--write PAGE: into a page)
     python -m benchmarks gpu ...           training steps of a config on a GPU (or, toy, a CPU)
 
-Each row runs in a forked process of its own, on one thread unless --threads says otherwise.
+Each row runs in a forked process of its own, on one thread.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
+NUM_THREADS = 1  # ratios on one thread depend least on the machine, and a forked child has one
 
 
 def parse_args(argv: list[str], names: list[str]) -> argparse.Namespace:
@@ -38,7 +39,6 @@ def parse_args(argv: list[str], names: list[str]) -> argparse.Namespace:
         help='put the rows into DIR/results.json (default: this folder; nowhere with --quick)',
     )
     parser.add_argument('--quick', action='store_true', help='toy sizes; times mean nothing')
-    parser.add_argument('--threads', type=int, default=1, help='of every measured process')
     parser.add_argument('--repeats', type=int, help="timed pairs, in place of the row's number")
     args = parser.parse_args(argv)
     unknown = sorted(set(args.names) - set(names))
@@ -49,14 +49,14 @@ def parse_args(argv: list[str], names: list[str]) -> argparse.Namespace:
     return args
 
 
-def measure(name: str, quick: bool, threads: int, repeats: int | None) -> dict[str, Any]:
+def measure(name: str, quick: bool, repeats: int | None) -> dict[str, Any]:
     """One row; runs in a process of its own."""
     import torch
 
     from .harness import Skipped, compare, toy
     from .registry import BENCHMARKS
 
-    torch.set_num_threads(threads)
+    torch.set_num_threads(NUM_THREADS)
     try:
         comparison = BENCHMARKS[name](quick)
         if quick:
@@ -78,11 +78,11 @@ def run_rows(argv: list[str]) -> int:
     check_platform()
     import torch
 
-    torch.set_num_threads(args.threads)
+    torch.set_num_threads(NUM_THREADS)
     surroundings = report.surroundings(shlex.join(['python', '-m', 'benchmarks', *argv]))
     for name in args.names or BENCHMARKS:
         start = time.perf_counter()
-        row = in_fork(measure, name, args.quick, args.threads, args.repeats)
+        row = in_fork(measure, name, args.quick, args.repeats)
         row |= dict(quick=args.quick, wall_seconds=time.perf_counter() - start, **surroundings)
         sys.stdout.write(report.line(name, row) + '\n')
         sys.stdout.flush()
