@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from html import escape
@@ -13,6 +12,7 @@ from typing import Any, Protocol
 import matplotlib.figure
 
 from .report_style import STYLE
+from .style import png_bytes
 
 ALIGNMENTS = {'l': 'left', 'r': 'right', 'c': 'center'}
 # Figures are drawn at twice the size that the page gives them, for screens of fine pixels.
@@ -132,11 +132,7 @@ class Figure:
         """A ``<figure>`` with the picture in it as base64."""
         size = ''
         if isinstance(self.figure, matplotlib.figure.Figure):
-            with io.BytesIO() as buffer:
-                self.figure.savefig(
-                    buffer, format='png', dpi=_DPI, facecolor='white', metadata={'Software': None}
-                )
-                data = buffer.getvalue()
+            data = png_bytes(self.figure, _DPI)
             width, height = (round(side * _CSS_DPI) for side in self.figure.get_size_inches())
             size = f' width="{width}" height="{height}"'
         else:

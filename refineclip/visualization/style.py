@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from PIL import Image
 
 # Points. At the 110 dpi of saved files the smallest is 12 px high.
 TITLE, LABEL, SMALL = 10.0, 9.0, 8.0
@@ -56,7 +58,21 @@ def save_figure(figure: Figure, path: str | Path, dpi: int = DPI) -> Path:
     if path.suffix.lower() not in known:
         raise ValueError(f'expected a file name that ends in one of {known}, got {path}')
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Without the version of matplotlib in it, equal figures are equal files.
-    metadata = {'Software': None} if path.suffix.lower() == '.png' else None
-    figure.savefig(path, dpi=dpi, facecolor='white', metadata=metadata)
+    if path.suffix.lower() == '.png':
+        path.write_bytes(png_bytes(figure, dpi))
+    else:
+        figure.savefig(path, dpi=dpi, facecolor='white')
     return path
+
+
+def png_bytes(figure: Figure, dpi: int = DPI) -> bytes:
+    """Return a figure as a PNG file on white.
+
+    Written by Pillow without alpha and metadata: a sixth smaller than matplotlib's own, and equal
+    figures are equal files.
+    """
+    with io.BytesIO() as drawn, io.BytesIO() as packed:
+        figure.savefig(drawn, format='png', dpi=dpi, facecolor='white')
+        with Image.open(drawn) as image:
+            image.convert('RGB').save(packed, format='png', optimize=True)
+        return packed.getvalue()
