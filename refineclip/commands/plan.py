@@ -91,7 +91,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args.check:
             from .plan_check import check
 
-            result = check(config, *args.check, batch_size=args.batch_size)
+            calibrate, predict = args.check
+            result = check(config, calibrate, predict)
         else:
             result = plan(config, args)
             sys.stdout.write(describe(result))

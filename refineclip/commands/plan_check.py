@@ -40,9 +40,7 @@ def matrix_peak(size: int = 2048, repeats: int = 3) -> float:
     return 2.0 * size**3 / min(seconds)
 
 
-def check(
-    config: Config, calibrate: int, predict: int, batch_size: int | None = None, steps: int = 2
-) -> dict[str, Any]:
+def check(config: Config, calibrate: int, predict: int, steps: int = 2) -> dict[str, Any]:
     """Time and weigh real steps at two image sizes, and print how far the plan is off.
 
     Each size runs in a child of its own, on one thread, in float32, with random weights and noise
@@ -52,7 +50,6 @@ def check(
         config: Config of a stage.
         calibrate: Image size in pixels that gives the reached FLOP/s.
         predict: Image size in pixels whose step is predicted.
-        batch_size: Images per step; the config's by default.
         steps: Timed steps, after one that is only weighed.
 
     Returns:
@@ -63,7 +60,7 @@ def check(
     """
     if not STATUS.is_file():
         raise ValueError(f'--check reads peak memory from Linux: expected {STATUS}, got no file')
-    images = batch_size or config.train_dataloader.batch_size
+    images = config.train_dataloader.batch_size
     rows = []
     for size in (calibrate, predict):
         settings = config.model.to_dict()

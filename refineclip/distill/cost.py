@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from refineclip.datasets.image_folder import build_region_sampler
+from refineclip.encoders.dense_vit import DenseViT
 from refineclip.encoders.sources import HF_HUB, LOCAL_DIR, resolve_source
 
 from .distillation_model import DistillationModel
@@ -289,7 +290,7 @@ def step_memory(
 
 def _set_with_cp(model: nn.Module, with_cp: bool) -> None:
     for module in model.modules():
-        if hasattr(module, 'with_cp'):
+        if isinstance(module, DenseViT):
             module.with_cp = with_cp
 
 

@@ -27,6 +27,9 @@ def test_two_accumulated_halves_equal_the_whole(method):
     for count in (1, 2):
         torch.manual_seed(0)
         model = MODELS.build(stage2_model(method)).train()
+        for parameter in model.student.visual.blocks.parameters():
+            # Away from the teacher, where the gradient of SCD is zero.
+            parameter.data.add_(torch.randn_like(parameter), alpha=0.05)
         wrapper = build_optim_wrapper(
             model, dict(optimizer=dict(type='SGD', lr=0.5), accumulative_counts=count)
         )

@@ -11,6 +11,8 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS
 
+from tests.test_tools.test_train_cli import load_tool
+
 from .toy_runs import assert_same_state, run_config, stage2_model, train, write_images
 from .toys import STUDENT
 
@@ -69,3 +71,14 @@ def test_torchrun_with_two_processes_equals_one(way, tmp_path, repo_root):
     refined = tmp_path / 'double' / 'refined_iter_2.pth'
     backbone = MODELS.build({**STUDENT, 'pretrained': str(refined)})
     assert torch.equal(backbone.state_dict()[name], saved['state_dict'][f'student.{name}'])
+
+
+def test_slurm_reaches_the_runner(monkeypatch, repo_root):
+    """What ``mim train --launcher slurm`` and srun pass on; the process group is mmengine's."""
+    monkeypatch.setenv('LOCAL_RANK', '0')
+    train_tool = load_tool(repo_root, 'train')
+    args = train_tool.parse_args([str(repo_root / FSDP), '--launcher', 'slurm'])
+    config = train_tool.load_config(args)
+    assert config.launcher == 'slurm'
+    assert config.runner_type == 'FlexibleRunner'
+    assert config.env_cfg.dist_cfg.backend == 'nccl'

@@ -105,6 +105,7 @@ class WeightEnsembleHook(Hook):
 
     @master_only
     def _write(self, runner: Runner, saved: str) -> None:
+        student, teacher = self._states(runner, saved)
         checkpoint = dict(
             meta=dict(
                 alpha=self.alpha,
@@ -114,21 +115,22 @@ class WeightEnsembleHook(Hook):
                 seed=runner.seed,
                 cfg=runner.cfg.pretty_text,
             ),
-            state_dict=blend_state(*self._states(runner, saved), self.alpha),
+            state_dict=blend_state(student, teacher, self.alpha),
         )
         with io.BytesIO() as buffer:
             torch.save(checkpoint, buffer)
             AtomicLocalBackend().put(buffer.getvalue(), refined_path(saved))
 
     @staticmethod
-    def _states(runner: Runner, saved: str) -> list[Mapping[str, Tensor]]:
+    def _states(runner: Runner, saved: str) -> tuple[Mapping[str, Tensor], Mapping[str, Tensor]]:
         """State of student and teacher."""
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         if not isinstance(runner.model, FullyShardedDataParallel):
-            return [model.student.state_dict(), model.teacher.state_dict()]
+            return model.student.state_dict(), model.teacher.state_dict()
         # Each process holds a shard; the whole is in the checkpoint just written.
         state = torch.load(saved, map_location='cpu', weights_only=False)['state_dict']
-        return [
-            {name.removeprefix(part): v for name, v in state.items() if name.startswith(part)}
-            for part in ('student.', 'teacher.')
-        ]
+
+        def part(prefix: str) -> dict[str, Tensor]:
+            return {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+
+        return part('student.'), part('teacher.')
