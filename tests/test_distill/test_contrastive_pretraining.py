@@ -1,0 +1,106 @@
+"""Pre-training of a CLIP: its loss by hand, wrong input, and a run through the runner."""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.runner import Runner
+from torch.nn import functional as F
+
+import refineclip.distill.contrastive_pretraining as pretraining
+from refineclip.distill.contrastive_pretraining import ContrastivePretraining
+from refineclip.encoders import build_clip
+
+CAPTIONS = ['a dax', 'a wug on sand', 'a dax and a fep']
+
+
+@pytest.fixture
+def model() -> ContrastivePretraining:
+    return ContrastivePretraining('microworld-clip')
+
+
+def test_loss_is_the_symmetric_cross_entropy_of_the_cosines(model):
+    images = torch.randn(3, 3, 64, 64)
+    loss = model(images, CAPTIONS, mode='loss')['loss_contrastive']
+    clip = model.clip
+    rows, columns = (
+        F.normalize(x, dim=-1) for x in (clip(images), clip.text(clip.tokenizer(CAPTIONS)))
+    )
+    logits = rows @ columns.T / 0.07
+    expected = -(logits.log_softmax(0).diag() + logits.log_softmax(1).diag()).mean() / 2
+    torch.testing.assert_close(loss, expected, rtol=1e-4, atol=1e-4)
+    loss.backward()
+    without = [name for name, p in model.named_parameters() if p.grad is None]
+    assert without == []
+
+
+def test_scale_is_clamped_at_a_hundred(model):
+    model.clip.logit_scale.data.fill_(10.0)
+    model(torch.randn(2, 3, 64, 64), CAPTIONS[:2], mode='loss')
+    assert model.clip.logit_scale.item() == pytest.approx(math.log(100))
+
+
+def test_other_modes_give_image_embeddings(model):
+    images = torch.randn(2, 3, 64, 64)
+    for mode in ('tensor', 'predict'):
+        assert torch.equal(model(images, mode=mode), model.clip(images))
+    assert model(images).shape == (2, 128)
+
+
+def test_loss_without_captions_is_refused(model):
+    with pytest.raises(ValueError, match='data_samples: expected one caption per image, got None'):
+        model(torch.randn(2, 3, 64, 64), mode='loss')
+
+
+def test_model_without_text_is_refused(monkeypatch):
+    monkeypatch.setattr(
+        pretraining, 'build_clip', lambda model, pretrained: build_clip(model, text=False)
+    )
+    with pytest.raises(ValueError, match='expected a model with a text tower'):
+        ContrastivePretraining('microworld-clip')
+
+
+def test_the_config_trains_repeats_and_exports(repo_root: Path, tmp_path: Path):
+    path = repo_root / 'configs/microworld/microworld-clip_1xb64-800i_pairs.py'
+    checkpoints = []
+    for name in ('first', 'second'):
+        config = Config.fromfile(path)
+        config.work_dir = str(tmp_path / name)
+        config.train_dataloader.batch_size = 8
+        config.train_dataloader.dataset.num_images = 16
+        config.train_cfg.max_iters = 3
+        config.default_hooks.checkpoint.interval = 3
+        Runner.from_cfg(config).train()
+        checkpoints.append(tmp_path / name / 'iter_3.pth')
+    first, second = (torch.load(c, weights_only=False)['state_dict'] for c in checkpoints)
+    assert all(torch.equal(second[key], value) for key, value in first.items())
+
+    spec = importlib.util.spec_from_file_location(
+        'tool_export_clip', repo_root / 'tools/export_clip.py'
+    )
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+    assets, out = repo_root / 'refineclip/assets/microworld-clip', tmp_path / 'exported'
+    tool.main([str(checkpoints[0]), '--config', str(assets), '--out', str(out)])
+    exported = build_clip(f'local-dir:{out}').state_dict()
+    for key, value in exported.items():
+        torch.testing.assert_close(value, first[f'clip.{key}'], rtol=1e-3, atol=1e-4)
+
+
+def test_export_refuses_other_checkpoints(repo_root: Path, tmp_path: Path):
+    spec = importlib.util.spec_from_file_location(
+        'tool_export_clip', repo_root / 'tools/export_clip.py'
+    )
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+    torch.save({'state_dict': {'student.weight': torch.ones(1)}}, tmp_path / 'other.pth')
+    assets = repo_root / 'refineclip/assets/microworld-clip'
+    with pytest.raises(SystemExit, match='expected a checkpoint of ContrastivePretraining'):
+        tool.main(
+            [str(tmp_path / 'other.pth'), '--config', str(assets), '--out', str(tmp_path / 'out')]
+        )
