@@ -1,6 +1,6 @@
 """Measure the package against plain ways of doing the same.
 
-    python -m benchmarks                   every row at full size, about half an hour on one core
+    python -m benchmarks                   every row at full size, about 40 minutes on a core
     python -m benchmarks loader pixels     some rows
     python -m benchmarks --quick           toy sizes, seconds: does everything run?
     python -m benchmarks table             the stored rows as markdown (--write PAGE: into a page)
