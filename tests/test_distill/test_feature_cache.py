@@ -189,6 +189,12 @@ def test_weights_hash_sees_values_names_buffers_and_activations():
     assert weights_hash(make().bfloat16()) != reference
 
 
+def test_weights_hash_sees_the_number_of_heads():
+    few, many = nn.MultiheadAttention(8, 2), nn.MultiheadAttention(8, 4)
+    many.load_state_dict(few.state_dict())
+    assert weights_hash(few) != weights_hash(many)
+
+
 def stage_two(tmp_path, **kwargs):
     torch.manual_seed(0)
     return MODELS.build(
