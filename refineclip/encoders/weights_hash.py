@@ -12,7 +12,7 @@ def weights_hash(module: nn.Module) -> str:
     """SHA-256 of a module's layers, parameters and buffers, names and types included."""
     # The layers too: the same weights mean something else under quick GELU, or with more heads,
     # which no layer prints.
-    heads = [(n, part.num_heads) for n, part in module.named_modules() if hasattr(part, 'num_heads')]
+    heads = [getattr(part, 'num_heads', None) for part in module.modules()]
     digest = hashlib.sha256(f'{module!r} {heads}'.encode())
     for name, value in sorted(module.state_dict().items()):
         digest.update(f'{name} {value.dtype} {tuple(value.shape)}'.encode())
