@@ -1,0 +1,75 @@
+"""The training runs of the demo: configs of ``configs/microworld`` through mmengine's Runner."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.runner import Runner
+
+import refineclip
+
+REFINER_CONFIG = 'refiner'
+
+
+def config_file(method: str) -> Path:
+    """Config of a stage on the microworld, in the checkout or in the installed package.
+
+    Args:
+        method: ``'refiner'``, ``'rla'``, ``'sc-rla'``, ``'r-sc-rla'`` or ``'r-sc-v'``.
+
+    Raises:
+        FileNotFoundError: If there are no configs, or none of this name.
+    """
+    package = Path(refineclip.__file__).parent
+    roots = package / '.mim', package.parent
+    files = [root / 'configs' / 'microworld' / f'{method}_microworld.py' for root in roots]
+    for file in files:
+        if file.is_file():
+            return file
+    raise FileNotFoundError(
+        f'expected {files[-1]} in a checkout or {files[0]} in an installed package, got neither; '
+        'install refineclip-mm from a wheel or run in a checkout'
+    )
+
+
+def load_config(method: str, options: Mapping[str, Any]) -> Config:
+    """Read a config and lay options over it.
+
+    Args:
+        method: See :func:`config_file`.
+        options: Dotted keys, as after ``--cfg-options``.
+    """
+    cfg = Config.fromfile(config_file(method))
+    cfg.merge_from_dict(dict(options))
+    return cfg
+
+
+def train(method: str, options: Mapping[str, Any], folder: Path) -> None:
+    """Train one stage; its log goes to ``folder/train.log``.
+
+    Args:
+        method: See :func:`config_file`.
+        options: See :func:`load_config`.
+        folder: The run's work_dir.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    cfg = load_config(method, options)
+    cfg.work_dir = str(folder)
+    # Names mmengine's loggers, of which a process keeps one per name.
+    cfg.experiment_name = f'{folder.parent.name}-{folder.name}'
+    with (
+        (folder / 'train.log').open('w') as log,
+        contextlib.redirect_stdout(log),
+        contextlib.redirect_stderr(log),
+    ):
+        Runner.from_cfg(cfg).train()
+
+
+def checkpoint(method: str, folder: Path, options: Mapping[str, Any]) -> Path:
+    """Path of what a run saves at its end: the refined backbone, or stage 1's checkpoint."""
+    name = f'iter_{load_config(method, options).train_cfg.max_iters}.pth'
+    return folder / (name if method == REFINER_CONFIG else f'refined_{name}')
