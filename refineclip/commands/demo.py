@@ -1,65 +1,74 @@
-"""``python -m refineclip demo``: refine a small ViT on photos, and show what changed.
+"""``python -m refineclip demo``: the whole method on the microworld, measured, drawn and judged.
 
-The real path at a small size: stage 1 (``RefinerTraining``) and stage 2 (``RegionAlignment`` with
-``method='r-sc-v'``), both vision-only, through mmengine's runner; then the saved files are loaded
-as a user would load them and measured on photos that neither stage has seen.
+Frozen CLIP -> stage 1 (Refiner) -> stage 2 (RLA, SC-RLA, R-SC-RLA, R-SC-V, all from the same start)
+by the configs of ``configs/microworld`` through mmengine's Runner; then every row is measured on
+images that no stage has seen. The microworld is drawn: its numbers say nothing about real images.
 """
 
 from __future__ import annotations
 
 import argparse
-import logging
 import os
+import shutil
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from mmengine.device import get_device
-from mmengine.logging import print_log
-from mmengine.registry import DATASETS, MODELS
-from torch import Tensor
-from torch.nn import functional as F
+from .demo_claims import FROZEN, R_SC_RLA, REFINER, RLA, SC_RLA
 
-from refineclip.commands import demo_stages
-from refineclip.commands.demo_photos import folder_photos, sample_photos
-from refineclip.datasets import collate_regions
-from refineclip.distill.losses.scd_loss import scd_loss
-from refineclip.distill.region_batch import RegionBatch
-from refineclip.distill.roi_ops import pool_tokens
-from refineclip.evaluation.region_agreement import RegionAgreement, region_agreement
+if TYPE_CHECKING:
+    from .demo_measures import Setting
+    from .demo_steps import Step
 
-MODEL, RANDOM_DEPTH = 'timm/vit_tiny_patch16_224', 6
-ALL = 10**9
+# Row -> config of its run; the Refiner first, others wait for it.
+RUNS = {
+    REFINER: 'refiner',
+    RLA: 'rla',
+    'RLA, 6 x 6 grid': 'rla-grid6',
+    SC_RLA: 'sc-rla',
+    R_SC_RLA: 'r-sc-rla',
+    'R-SC-V': 'r-sc-v',
+}
+REFINED = ('r-sc-rla', 'r-sc-v')
+MARKER = '.refineclip-demo'
+CONTEXTS = 'refining without training'
+# Seconds on one core of a small machine, for the time to go only.
+WRITE_SECONDS, MEASURE_SECONDS, CONTEXT_SECONDS = 5.0, 45.0, 120.0
+TRAIN_SECONDS = {'refiner': 30.0, 'rla': 45.0, 'rla-grid6': 45.0}
+STAGE_2_SECONDS = 60.0
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(
         prog='python -m refineclip demo',
-        description='Refine a small ViT on photos without labels, and show what changed.',
-    )
-    parser.add_argument(
-        '--images', type=Path, metavar='FOLDER', help='default: the photos of scikit-image'
-    )
-    parser.add_argument(
-        '--model',
-        help='name of timm (timm/...) or open_clip; default: '
-        f'{MODEL}, cut to {RANDOM_DEPTH} blocks when its weights are random',
-    )
-    parser.add_argument(
-        '--pretrained', metavar='FILE_OR_TAG', help='default: random weights, nothing is downloaded'
+        description='Refine the tiny CLIP of the microworld, drawn images that say nothing about '
+        'real ones; measure every variant, judge the claims, write report.html. Begins anew each '
+        'time.',
     )
     parser.add_argument('--out', type=Path, default=Path('work_dirs/demo'), metavar='DIR')
-    parser.add_argument('--iters', type=int, default=60, help='iterations per stage (default: 60)')
     parser.add_argument(
-        '--image-size', type=int, help='side in pixels; default: what the model was made for'
+        '--seeds', type=int, nargs='+', default=[0], help='seeds of both stages (default: 0)'
     )
-    parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument(
+        '--pretrained', default='shipped', metavar='FILE', help='other weights of the tiny CLIP'
+    )
+    parser.add_argument(
+        '--jobs',
+        type=int,
+        default=min(2, os.cpu_count() or 1),
+        help='processes, one thread each (default: 2)',
+    )
+    parser.add_argument(
+        '--quick', action='store_true', help='a few images and steps: shows that it runs, no more'
+    )
     args = parser.parse_args(argv)
-    if args.iters < 1:
-        parser.error(f'--iters: expected 1 or more, got {args.iters}')
+    if args.jobs < 1:
+        parser.error(f'--jobs: expected 1 or more, got {args.jobs}')
+    if len(set(args.seeds)) < len(args.seeds) or min(args.seeds) < 0:
+        parser.error(f'--seeds: expected different numbers >= 0, got {args.seeds}')
     return args
 
 
@@ -67,229 +76,165 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the demo.
 
     Returns:
-        0, or 2 with a message when images, model or weights cannot be had.
+        0; 2 with a message when something that it needs is not there; 130 after Ctrl-C.
     """
     args = parse_args(argv)
-    # Threads that wait for each other on a busy machine cost minutes: two on two cores took 6 times
-    # the processor time of one.
-    torch.set_num_threads(max(1, min(torch.get_num_threads(), (os.cpu_count() or 1) // 2)))
     try:
-        photos = sample_photos() if args.images is None else folder_photos(args.images)
-        args.out.mkdir(parents=True, exist_ok=True)
-        encoder, pixels = prepare_encoder(args)
-    except (ModuleNotFoundError, FileNotFoundError, ValueError) as error:
+        return run(args)
+    except (FileNotFoundError, ModuleNotFoundError, ValueError) as error:
         sys.stderr.write(f'demo: {error}\n')
         return 2
-    train_list, held_out_list = photos.write_lists(args.out)
-    sys.stdout.write(describe(args, encoder, pixels, len(photos.train), len(photos.held_out)))
-    sys.stdout.flush()
-    refiner, student = run_stages(
-        encoder,
-        pixels,
-        demo_stages.image_folder(str(photos.root), train_list, seed=args.seed),
-        args,
+    except KeyboardInterrupt:
+        sys.stderr.write(f'demo: interrupted; {args.out} is unfinished, the next run begins anew\n')
+        return 130
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train, measure, draw and report."""
+    from rich.console import Console
+
+    from .demo_report import claims_text, results_table, write_results
+    from .demo_steps import run_steps
+
+    started = time.monotonic()
+    console = Console(file=sys.stdout)
+    clear(args.out)
+    steps, specs = plan(args)
+    console.print(
+        f'The microworld is drawn: what follows says nothing about real images.\n'
+        f'{len(steps)} steps in {args.jobs} processes, seeds {args.seeds}, into {args.out}',
+        highlight=False,
     )
-    backbones = {
-        'frozen': encoder,
-        'Refiner': dict(encoder, refiner=dict(demo_stages.REFINER, checkpoint=str(refiner))),
-        'refined': dict(
-            encoder, pretrained=None, init_cfg=dict(type='Pretrained', checkpoint=str(student))
-        ),
+    found = run_steps(steps, args.jobs, console)
+    rows = {
+        row: [found[f'measure {row}{suffix}'] for suffix in suffixes]
+        for row, suffixes in specs.items()
     }
-    held_out = demo_stages.image_folder(str(photos.root), held_out_list, fixed_regions=True)
-    rows = measure(backbones, pixels, held_out)
-    sys.stdout.write(report(rows, len(photos.held_out)))
-    sys.stdout.write(closing(args, refiner, student, backbones['refined']))
+    curve, contexts = found[CONTEXTS]
+    console.print('  drawing the report', highlight=False)
+    report, judgements = write_results(args, setting_of(args), rows, curve, contexts)
+    sys.stdout.write('\n' + results_table(rows) + '\n' + claims_text(judgements, args))
+    sys.stdout.write(
+        f'\nreport: {report}\ndemo: done in {(time.monotonic() - started) / 60:.1f} min\n'
+    )
     return 0
 
 
-def prepare_encoder(args: argparse.Namespace) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Build the encoder once and save it, so that all stages start from the same weights.
-
-    Returns:
-        Config of the backbone, and of the preprocessor.
+def clear(out: Path) -> None:
+    """Empty a folder that an earlier run filled.
 
     Raises:
-        FileNotFoundError: The weight file does not exist.
-        ValueError: Model, weights or image size do not fit.
+        ValueError: If the folder holds something else.
     """
-    torch.manual_seed(args.seed)
-    config: dict[str, Any] = dict(type='RefinerCLIP', model=args.model or MODEL)
-    if args.model is None and args.pretrained is None:
-        config['model_kwargs'] = dict(depth=RANDOM_DEPTH)
-    encoder = MODELS.build(dict(config, pretrained=args.pretrained))
-    size, patch = args.image_size or encoder.visual.native_size[0], encoder.visual.patch_size
-    if size < patch or size % patch:
+    if out.exists() and (not out.is_dir() or any(out.iterdir())) and not (out / MARKER).is_file():
         raise ValueError(
-            f'--image-size: expected a multiple of the patch size {patch} of {config["model"]}, '
-            f'got {size}'
+            f'--out: expected a new folder or one that an earlier demo filled, got {out}, which '
+            'holds something else; name another folder'
         )
-    weights = args.out / 'encoder.pth'
-    torch.save(dict(state_dict=encoder.state_dict()), weights)
-    pixels = demo_stages.preprocessor(encoder.image_mean, encoder.image_std, size)
-    return dict(config, pretrained=str(weights)), pixels
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir(parents=True)
+    (out / MARKER).touch()
 
 
-def describe(
-    args: argparse.Namespace,
-    encoder: dict[str, Any],
-    pixels: dict[str, Any],
-    num_train: int,
-    num_held_out: int,
-) -> str:
-    """Say what is about to run."""
-    source = args.images or 'the photos that scikit-image ships'
-    weights = f'weights {args.pretrained}'
-    if args.pretrained is None:
-        weights = (
-            'RANDOM weights: the numbers below show that the pipeline works,\n'
-            '       they say nothing about the quality of a refined model (use --pretrained)'
-        )
-    return (
-        f'images {source}: {num_train} to train, {num_held_out} held out\n'
-        f'model  {encoder["model"]} {encoder.get("model_kwargs", "")} at '
-        f'{pixels["image_size"]} px, {weights}\n'
-    )
+def setting_of(args: argparse.Namespace) -> Setting:
+    """What all rows share."""
+    from .demo_measures import NUM_STARTS, Setting
+
+    return Setting(args.out / 'data', args.pretrained, 1 if args.quick else NUM_STARTS)
 
 
-def run_stages(
-    encoder: dict[str, Any],
-    pixels: dict[str, Any],
-    dataset: dict[str, Any],
-    args: argparse.Namespace,
-) -> tuple[Path, Path]:
-    """Train both stages.
-
-    Returns:
-        Stage 1's checkpoint, and the refined backbone of stage 2.
-    """
-    sys.stdout.write('stage 1: a Refiner learns what close-ups of the photos look like\n')
-    refiner = demo_stages.train(
-        'refiner',
-        demo_stages.refiner_stage(encoder, pixels),
-        dataset,
-        args.out / 'stage1',
-        args.iters,
-        args.seed,
-    )
-    sys.stdout.write('stage 2: the encoder learns the spatial correlations of the Refiner\n')
-    aligned = demo_stages.train(
-        'alignment',
-        demo_stages.alignment_stage(encoder, str(refiner), pixels),
-        dataset,
-        args.out / 'stage2',
-        args.iters,
-        args.seed,
-    )
-    return refiner, aligned.with_name(f'refined_{aligned.name}')
+def run_folder(args: argparse.Namespace, method: str, seed: int) -> Path:
+    """work_dir of one training run."""
+    return Path(args.out, 'runs', f'{method}_seed{seed}')
 
 
-@torch.no_grad()
-def measure(
-    backbones: dict[str, dict[str, Any]], pixels: dict[str, Any], dataset: dict[str, Any]
-) -> dict[str, dict[str, Any]]:
-    """Measure backbones on held-out images.
+def run_options(args: argparse.Namespace, method: str, seed: int) -> dict[str, Any]:
+    """What a run lays over its config, as after ``--cfg-options``."""
+    from .demo_training import checkpoint
 
-    Args:
-        backbones: Configs of 'frozen', 'Refiner' and 'refined'.
-        pixels: Config of the preprocessor.
-        dataset: Config of the held-out images.
-
-    Returns:
-        Per backbone: ``contrast``, stage 1's own loss against all close-ups; ``agreement``, a
-        :class:`RegionAgreement` with the frozen encoder's close-ups; ``divergence``, KL of its
-        token correlations from the Refiner's (nats), stage 2's own loss; ``unmoved``, mean cosine
-        to the frozen encoder's token at the same place.
-    """
-    device = get_device()
-    models = {}
-    for name, config in backbones.items():
-        models[name] = MODELS.build(config).to(device).eval()
-        models[name].init_weights()  # loads the file of init_cfg
-    batch = load_batch(pixels, dataset, device)
-    contrast = MODELS.build(dict(demo_stages.REFINE_LOSS, num_negatives_per_image=ALL))
-    maps = {name: F.normalize(model.dense(batch.images), dim=1) for name, model in models.items()}
-    closeups = F.normalize(models['frozen'].dense(batch.crops), dim=1)
-    index = torch.arange(len(closeups), device=device, dtype=torch.float32)[:, None]
-    crop_boxes = torch.cat([index, batch.crop_boxes], dim=1)
-    targets = pool_tokens(closeups, crop_boxes, contrast.roi_size)
-    regions = {name: pool_tokens(dense, batch.boxes, 8) for name, dense in maps.items()}
-    rows = {}
-    for name, dense in maps.items():
-        tokens, owner = pool_tokens(dense, batch.boxes, contrast.roi_size), batch.boxes[:, 0]
-        rows[name] = dict(
-            contrast=contrast(tokens, targets, owner).item(),
-            agreement=region_agreement(tokens, targets, owner),
-            divergence=scd_loss(regions[name], regions['Refiner'], divergence='kl').mean().item(),
-            unmoved=mean_cosine(dense, maps['frozen']),
-        )
-    return rows
-
-
-def mean_cosine(first: Tensor, second: Tensor) -> float:
-    """Mean cosine of L2-normalised maps (B, D, h, w) at the same places."""
-    return (first * second).sum(dim=1).mean().item()
-
-
-def load_batch(pixels: dict[str, Any], dataset: dict[str, Any], device: str) -> RegionBatch:
-    """Read a whole dataset as one batch."""
-    folder = DATASETS.build(dataset)
-    data = collate_regions([folder[index] for index in range(len(folder))])
-    for path, reason in data['bad_images']:
-        print_log(f'Skipped image {path}: {reason}', logger='current', level=logging.WARNING)
-    return MODELS.build(pixels).to(device)(data)['inputs']
-
-
-def report(rows: dict[str, dict[str, Any]], num_images: int) -> str:
-    """Lay the measures out as a table, one column per backbone."""
-    agreement: dict[str, RegionAgreement] = {name: row['agreement'] for name, row in rows.items()}
-    lines = {
-        'contrast of regions with close-ups (stage 1 lowers it)': {
-            name: f'{row["contrast"]:.3f}' for name, row in rows.items()
-        },
-        '  cosine of region tokens to their own close-up': {
-            name: f'{one.cosine:.3f}' for name, one in agreement.items()
-        },
-        '  own close-up nearest among those of other photos': {
-            name: f'{one.top1:.1%}' for name, one in agreement.items()
-        },
-        "KL from the Refiner's correlations (stage 2 lowers it)": {
-            name: f'{row["divergence"]:.4f}' for name, row in rows.items()
-        },
-        'cosine to the frozen token at the same place': {
-            name: f'{row["unmoved"]:.3f}' for name, row in rows.items()
-        },
+    part = 'encoder' if method == 'refiner' else 'student'
+    options: dict[str, Any] = {
+        'randomness.seed': seed,
+        'train_dataloader.dataset.data_root': str(args.out / 'data' / 'train'),
+        f'model.{part}.pretrained': args.pretrained,
+        'default_hooks.logger.interval': 10,
     }
-    header = f'\n{f"on {num_images} held-out photos":56s}' + ''.join(f'{n:>10s}' for n in rows)
-    body = [
-        f'{label:56s}' + ''.join(f'{values[name]:>10s}' for name in rows)
-        for label, values in lines.items()
+    if args.quick:
+        options |= {
+            'train_cfg.max_iters': 2,
+            'param_scheduler': [],
+            'default_hooks.checkpoint.interval': 2,
+        }
+    if method in REFINED:
+        first = run_options(args, 'refiner', seed)
+        path = checkpoint('refiner', run_folder(args, 'refiner', seed), first)
+        options['model.refiner.checkpoint'] = str(path)
+    return options
+
+
+def plan(args: argparse.Namespace) -> tuple[list[Step], dict[str, list[str]]]:
+    """List all steps.
+
+    Returns:
+        The steps, and for each row of the table the endings of its measuring steps' names.
+    """
+    from refineclip.datasets.microworld import write_split
+
+    from .demo_measures import TILES, build_row, context_scores, measure_row
+    from .demo_steps import Step
+    from .demo_training import checkpoint, train
+    from .microworld import SPLITS
+
+    setting = setting_of(args)
+    frozen = build_row(setting, args.pretrained)  # what cannot be built is said before long work
+    sizes = {'train': 8, 'val': 8} if args.quick else SPLITS
+    steps = [
+        Step(f'draw {split}', write_split, (setting.root, split, count), (), WRITE_SECONDS)
+        for split, count in sizes.items()
     ]
-    legend = (
-        'frozen: before; Refiner: after stage 1; refined: the backbone of stage 2, blended with\n'
-        f'the frozen one. "Nearest" is {agreement["frozen"].chance:.1%} by chance.'
+    fixed = {
+        'mean colour': 'colour',
+        'random weights': 'random',
+        FROZEN: args.pretrained,
+        f'{FROZEN}, block {frozen.visual.num_blocks - 1} of {frozen.visual.num_blocks}': (
+            f'{args.pretrained}@{frozen.visual.num_blocks - 2}'
+        ),
+        f'{FROZEN}, in tiles': TILES,
+    }
+    measured = [
+        Step(f'measure {row}', measure_row, (setting, spec), ('draw val',), MEASURE_SECONDS)
+        for row, spec in fixed.items()
+    ]
+    specs = {row: [''] for row in fixed}
+    for row, method in RUNS.items():
+        suffixes = [f', seed {seed}' for seed in args.seeds]
+        specs[row] = suffixes
+        for seed, suffix in zip(args.seeds, suffixes, strict=True):
+            needs = ('draw train', *([f'train {REFINER}{suffix}'] if method in REFINED else []))
+            folder, options = run_folder(args, method, seed), run_options(args, method, seed)
+            hooks = _strip(args) if method == 'refiner' and seed == args.seeds[0] else []
+            seconds = TRAIN_SECONDS.get(method, STAGE_2_SECONDS)
+            name = f'train {row}{suffix}'
+            steps.append(Step(name, train, (method, options, folder, hooks), needs, seconds))
+            path = checkpoint(method, folder, options)
+            measured.append(
+                Step(
+                    f'measure {row}{suffix}',
+                    measure_row,
+                    (setting, str(path)),
+                    (name, 'draw val'),
+                    MEASURE_SECONDS,
+                )
+            )
+    contexts = (6, (1, 2), 2) if args.quick else (64, (1, 2, 4, 8, 16), 3)
+    steps.append(
+        Step(CONTEXTS, context_scores, (setting, *contexts, 0), ('draw val',), CONTEXT_SECONDS)
     )
-    return '\n'.join([header, *body, legend]) + '\n'
+    return steps + measured, specs
 
 
-def closing(
-    args: argparse.Namespace, refiner: Path, student: Path, backbone: dict[str, Any]
-) -> str:
-    """Say where the results are and how to use them."""
-    shown = {key: value for key, value in backbone.items() if value is not None}
-    shown['init_cfg'] = dict(type='Pretrained', checkpoint=str(student.resolve()))
-    arguments = ', '.join(
-        f'{key}=' + (f'dict({_pairs(value)})' if isinstance(value, dict) else repr(value))
-        for key, value in shown.items()
-    )
-    warning = ' (random weights: pipeline only)' if args.pretrained is None else ''
-    return (
-        f'\nRefiner:          {refiner}\n'
-        f'refined backbone: {student}\n'
-        f'use it:           backbone=dict({arguments})\n\n'
-        f'demo: done, both stages trained and their files load{warning}\n'
-    )
-
-
-def _pairs(values: dict[str, Any]) -> str:
-    return ', '.join(f'{key}={value!r}' for key, value in values.items())
+def _strip(args: argparse.Namespace) -> list[dict[str, Any]]:
+    """The hook that draws how the Refiner learns, on images it does not learn from."""
+    images = str(args.out / 'data' / 'val')
+    interval = 1 if args.quick else 50
+    return [dict(type='FeatureStripHook', images=images, interval=interval, num_images=3)]

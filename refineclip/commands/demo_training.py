@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 import refineclip
+import refineclip.visualization  # registers FeatureStripHook
 
 REFINER_CONFIG = 'refiner'
 
@@ -48,17 +49,24 @@ def load_config(method: str, options: Mapping[str, Any]) -> Config:
     return cfg
 
 
-def train(method: str, options: Mapping[str, Any], folder: Path) -> None:
+def train(
+    method: str,
+    options: Mapping[str, Any],
+    folder: Path,
+    hooks: Sequence[Mapping[str, Any]] = (),
+) -> None:
     """Train one stage; its log goes to ``folder/train.log``.
 
     Args:
         method: See :func:`config_file`.
         options: See :func:`load_config`.
         folder: The run's work_dir.
+        hooks: Configs of further hooks.
     """
     folder.mkdir(parents=True, exist_ok=True)
     cfg = load_config(method, options)
     cfg.work_dir = str(folder)
+    cfg.custom_hooks = [*cfg.custom_hooks, *hooks]
     # Names mmengine's loggers, of which a process keeps one per name.
     cfg.experiment_name = f'{folder.parent.name}-{folder.name}'
     with (
