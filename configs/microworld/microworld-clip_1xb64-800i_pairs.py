@@ -1,4 +1,4 @@
-# Pre-training of the microworld's CLIP: both towers from random weights, drawn images with captions.
+# Pre-training of the microworld's CLIP: both towers from random weights, drawn images, captions.
 # Everything here is the microworld's own; nothing comes from the paper.
 _base_ = ['../_base_/iter_runtime.py']
 

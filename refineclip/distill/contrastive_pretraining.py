@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from mmengine.model import BaseModel
@@ -35,7 +36,7 @@ class ContrastivePretraining(BaseModel):
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(data_preprocessor, init_cfg)
-        self.clip = build_clip(model, pretrained=None)
+        self.clip: Any = build_clip(model, pretrained=None)
         if self.clip.text is None:
             raise ValueError(f'expected a model with a text tower, got {model!r}')
         self.contrast = ClipLoss()

@@ -4,7 +4,7 @@
 _base_ = './r-sc-clipself_eva02-vit-b16_8xb2-amp-6e_coco-1024.py'
 
 model = dict(
-    student=dict(compile_blocks=dict()),
+    student=dict(compile_blocks={}),
     cache_dir='work_dirs/cache',
     cache_features=('crops',),
 )

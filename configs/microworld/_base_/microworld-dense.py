@@ -1,4 +1,4 @@
-# What both stages share on the microworld: 384 drawn images of 128 px, 8 a step, on a CPU. Written by
+# What both stages share on the microworld: 384 drawn images of 128 px, 8 a step, on a CPU, made by
 # `python -m refineclip microworld data/microworld`. Sizes and settings are those of this project's
 # pilot of an earlier world, fixed before this one was distilled; none is stated in the paper.
 _base_ = '../../_base_/iter_runtime.py'

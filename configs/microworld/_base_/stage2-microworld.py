@@ -6,7 +6,7 @@ model = dict(
     data_preprocessor=_base_.data_preprocessor,
     student=dict(type='RefinerCLIP', model='microworld-clip', pretrained='shipped'),
     rla=dict(type='CLIPSelfLoss'),
-    # The ratio loss_weight / temperature^2 is the knob that matters: 300, of the pilot's good range.
+    # The knob that matters is loss_weight / temperature^2: 300, of the pilot's good range.
     scd=dict(
         type='SCDLoss',
         student_temperature=0.1,

@@ -49,7 +49,10 @@ def write_split(root: str | Path, split: str, num_images: int, seed: int = 0) ->
     labels = root / 'annotations' / f'panoptic_{split}'
     for folder in (root / split, labels):
         folder.mkdir(parents=True, exist_ok=True)
-    images, panoptic, instances, captions = [], [], [], []
+    images: list[dict[str, Any]] = []
+    panoptic: list[dict[str, Any]] = []
+    instances: list[dict[str, Any]] = []
+    captions: list[dict[str, Any]] = []
     for index in range(num_images):
         scene, name = world[index], f'{index:012d}.png'
         Image.fromarray(scene.image).save(root / split / name, compress_level=1)

@@ -13,7 +13,7 @@ SPECIAL_TOKENS = 2
 
 
 def byte_pair_merges(words: Sequence[str] = WORDS) -> list[tuple[str, str]]:
-    """Merges that put the letters of each word together from the left, in order, without repeats."""
+    """Merges that put the letters of each word together from the left, without repeats."""
     merges: dict[tuple[str, str], None] = {}
     for word in words:
         letters = [*word[:-1], f'{word[-1]}</w>']
@@ -30,6 +30,6 @@ def vocabulary_size(words: Sequence[str] = WORDS) -> int:
 
 
 def write_merges(path: str | Path, words: Sequence[str] = WORDS) -> None:
-    """Write the gzipped file that ``SimpleTokenizer(bpe_path=...)`` reads; same words, same bytes."""
+    """Write the gzipped file of ``SimpleTokenizer(bpe_path=...)``; same words, same bytes."""
     lines = ['#version: 1', *(' '.join(pair) for pair in byte_pair_merges(words))]
     Path(path).write_bytes(gzip.compress('\n'.join(lines).encode(), mtime=0))
