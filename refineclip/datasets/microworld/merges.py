@@ -13,7 +13,10 @@ SPECIAL_TOKENS = 2
 
 
 def byte_pair_merges(words: Sequence[str] = WORDS) -> list[tuple[str, str]]:
-    """Merges that put the letters of each word together from the left, without repeats."""
+    """Merges that put the letters of each word together from the left, without repeats.
+
+    Earlier merges win, so a word that holds another may stay in two pieces ('s', 'and').
+    """
     merges: dict[tuple[str, str], None] = {}
     for word in words:
         letters = [*word[:-1], f'{word[-1]}</w>']
