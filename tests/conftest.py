@@ -12,6 +12,7 @@ import mmengine.registry as mmengine_registry
 import numpy as np
 import pytest
 import torch
+from mmengine.logging import MMLogger
 from mmengine.registry import DefaultScope, Registry
 
 TESTS_DIR = Path(__file__).resolve().parent
@@ -57,7 +58,7 @@ def fixed_seed() -> None:
 
 @pytest.fixture(autouse=True)
 def clean_registries() -> Iterator[None]:
-    """Forget the default scope and the classes that a test itself registered.
+    """Forget the default scope, the loggers and the classes that a test itself registered.
 
     Classes of the package that a test imported for the first time stay: Python imports a module
     once, so a removed class would be missing for all later tests.
@@ -70,6 +71,8 @@ def clean_registries() -> Iterator[None]:
             if is_test_class(root.module_dict[name]):
                 del root.module_dict[name]
     DefaultScope._instance_dict.clear()
+    # A logger keeps the stream that it was born with, which pytest closes after the test.
+    MMLogger._instance_dict.clear()
 
 
 def is_test_class(registered: type) -> bool:

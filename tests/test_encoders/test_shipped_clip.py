@@ -95,7 +95,7 @@ def test_it_names_what_it_sees(shipped):
     nouns = list(PROMPTS)[:NAMED_KINDS]
     texts = TextEmbedder(shipped, templates=['a {}']).embed(nouns)
     world = Microworld('accuracy', 'pretrain')
-    scenes = [s for s in (world[i] for i in range(90)) if len(s.kinds) == 1 and s.kinds[0] < 16]
+    scenes = [s for s in (world[i] for i in range(150)) if len(s.kinds) == 1 and s.kinds[0] < 16]
     pixels = torch.stack([torch.from_numpy(s.image).permute(2, 0, 1) for s in scenes])
     found = F.normalize(shipped(((pixels / 255) - 0.5) / 0.25), dim=-1) @ texts.T
     kinds = torch.tensor([scene.kinds[0] for scene in scenes])
