@@ -4,14 +4,18 @@
 PYTHON ?= python3
 export PYTEST_ARGS ?= --slow
 
-.PHONY: help demo test
+.PHONY: help demo demo-long test
 
 help:
-	@echo 'make demo   install the core and refine a small ViT on sample photos'
-	@echo 'make test   install everything, then lint, types, tests, wheel and mim'
+	@echo 'make demo       install the core; refine a tiny CLIP on drawn images, table and report.html'
+	@echo 'make demo-long  the same with three seeds: mean and spread'
+	@echo 'make test       install everything, then lint, types, tests, wheel and mim'
 
 demo:
 	@$(PYTHON) tools/dev/make_demo.py
+
+demo-long:
+	@$(PYTHON) tools/dev/make_demo.py --seeds 0 1 2
 
 test:
 	@$(PYTHON) tools/dev/make_test.py

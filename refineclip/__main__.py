@@ -15,7 +15,7 @@ COMMANDS = {
     'draw': 'draw dense maps of encoders side by side, or a report of all figures',
     'plan': 'FLOPs, parameters, memory and time of a config, before it starts',
     'microworld': 'write the drawn data set of the demo, in the COCO layout',
-    'demo': 'refine a small ViT on sample photos and show what changed',
+    'demo': 'refine a tiny CLIP on drawn images; table, judged claims, report.html',
 }
 
 

@@ -226,10 +226,15 @@ def plan(args: argparse.Namespace) -> tuple[list[Step], dict[str, list[str]]]:
                     MEASURE_SECONDS,
                 )
             )
-    contexts = (6, (1, 2), 2) if args.quick else (64, (1, 2, 4, 8, 16), 3)
-    steps.append(
-        Step(CONTEXTS, context_scores, (setting, *contexts, 0), ('draw val',), CONTEXT_SECONDS)
+    contexts: tuple[Any, ...] = (6, (1, 2), 2) if args.quick else (64, (1, 2, 4, 8, 16), 3)
+    # Contexts by similarity double the time; the long form has it.
+    choices = (
+        'random',
+        'grey',
+        *(('most similar', 'least similar') if len(args.seeds) > 1 else ()),
     )
+    arguments = (setting, *contexts, choices)
+    steps.append(Step(CONTEXTS, context_scores, arguments, ('draw val',), CONTEXT_SECONDS))
     return steps + measured, specs
 
 

@@ -128,13 +128,12 @@ class Judgement:
     def sentence(self) -> str:
         """One sentence with the verdict and the numbers."""
         parts = '; '.join(f'{c} is {i} ({v})' for c, i, v in self.deciding)
-        return f'{self.claim.name} {self.verdict}: {self.claim.text}. {parts}.'
+        return f'{self.headline} {parts}.'
 
     @property
-    def aside(self) -> str:
-        """The comparisons that do not decide, in one sentence; empty if there is none."""
-        parts = '; '.join(f'{c} is {i} ({v})' for c, i, v in self.beside)
-        return f'Beside it, deciding nothing: {parts}.' if parts else ''
+    def headline(self) -> str:
+        """The verdict and the claim, without numbers."""
+        return f'{self.claim.name} {self.verdict}: {self.claim.text}.'
 
 
 def _spatial(row: str, against: str, limit: float = 0.0) -> tuple[Comparison, ...]:

@@ -207,9 +207,22 @@ def retrieval_scores(setting: Setting, encoder: Any, data: PanopticEvaluation) -
 
 
 def context_scores(
-    setting: Setting, num_images: int, counts: Sequence[int], num_draws: int, seed: int
+    setting: Setting,
+    num_images: int,
+    counts: Sequence[int],
+    num_draws: int,
+    choices: Sequence[str],
+    seed: int = 0,
 ) -> tuple[Any, dict[str, list[Scores]]]:
     """Measure training-free refining over the number of contexts, on the first images.
+
+    Args:
+        setting: What all rows share.
+        num_images: How many images.
+        counts: Numbers of contexts, ascending.
+        num_draws: Repetitions with other contexts.
+        choices: See :func:`~refineclip.visualization.refining_curve`; random contexts come first.
+        seed: Seed of the first draw.
 
     Returns:
         The :class:`~refineclip.visualization.RefiningCurve`, and rows for the claims: no context,
@@ -229,8 +242,8 @@ def context_scores(
         return {name: one.value for name, one in calls[-1].items()}
 
     encoder = build_row(setting, setting.pretrained)
-    choices = ('random', 'grey', 'most similar', 'least similar')
     curve = refining_curve(encoder, images, score, counts, choices, num_draws, seed)
+    assert choices[0] == 'random', 'the claim is about random contexts'
     # Scored in this order: alone, then for each choice and draw all counts.
     assert len(calls) == 1 + len(choices) * num_draws * len(curve.counts)
     step = len(curve.counts)

@@ -108,7 +108,11 @@ def write_results(
         for row, seeds in {**rows, **contexts}.items()
     }
     verdicts = {
-        one.claim.name: {'verdict': one.verdict, 'sentence': one.sentence, 'beside': one.aside}
+        one.claim.name: {
+            'verdict': one.verdict,
+            'deciding': [[str(c), vars(i), v] for c, i, v in one.deciding],
+            'beside': [[str(c), vars(i), v] for c, i, v in one.beside],
+        }
         for one in judgements
     }
     content = {'options': vars(args), 'values': values, 'claims': verdicts}
@@ -148,9 +152,14 @@ def _table(rows: Rows) -> Table:
 def _claims(args: argparse.Namespace, judgements: Sequence[Judgement]) -> list[Any]:
     blocks: list[Any] = [Paragraph(criterion(args))]
     for one in judgements:
-        blocks.append(Paragraph(one.sentence, strong=True))
-        if one.aside:
-            blocks.append(Paragraph(one.aside))
+        blocks.append(Paragraph(one.headline, strong=True))
+        body = [
+            [str(comparison), str(interval), verdict, decides]
+            for decides, parts in (('yes', one.deciding), ('no', one.beside))
+            for comparison, interval, verdict in parts
+        ]
+        columns = ['comparison', 'difference [95 %]', 'verdict', 'decides']
+        blocks.append(Table(columns, body, align='lrll'))
     return blocks
 
 

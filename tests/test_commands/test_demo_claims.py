@@ -62,7 +62,10 @@ def test_measures_beside_decide_nothing():
     judged = {one.claim.name: one for one in demo_claims.judge(rows)}
     assert judged['C2'].verdict == HOLDS
     assert {verdict for _, _, verdict in judged['C2'].beside} == {FAILS}
-    assert 'deciding nothing: auc: frozen CLIP - RLA > 0 is -0.400' in judged['C2'].aside
+    comparison, interval, _ = judged['C2'].beside[0]
+    assert str(comparison) == 'auc: frozen CLIP - RLA > 0'
+    assert interval.value == pytest.approx(-0.4)
+    assert 'auc' not in judged['C2'].sentence
 
 
 def test_within_noise_when_images_disagree():
