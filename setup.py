@@ -71,7 +71,7 @@ setup(
     license_files=['LICENSE'],
     python_requires='>=3.10',
     packages=find_packages(include=[MODULE, f'{MODULE}.*']),
-    package_data={MODULE: ['py.typed', 'assets/*']},
+    package_data={MODULE: ['py.typed', 'assets/*/*']},
     cmdclass={'build_py': BuildWithMim},
     zip_safe=False,
     # mmengine is needed but is no hard requirement: onedl-mmengine and mmengine ship the same
