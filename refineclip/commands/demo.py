@@ -226,15 +226,9 @@ def plan(args: argparse.Namespace) -> tuple[list[Step], dict[str, list[str]]]:
                     MEASURE_SECONDS,
                 )
             )
-    contexts: tuple[Any, ...] = (6, (1, 2), 2) if args.quick else (64, (1, 2, 4, 8, 16), 3)
-    # Contexts by similarity double the time; the long form has it.
-    choices = (
-        'random',
-        'grey',
-        *(('most similar', 'least similar') if len(args.seeds) > 1 else ()),
+    steps.append(
+        Step(CONTEXTS, context_scores, (setting, *_contexts(args)), ('draw val',), CONTEXT_SECONDS)
     )
-    arguments = (setting, *contexts, choices)
-    steps.append(Step(CONTEXTS, context_scores, arguments, ('draw val',), CONTEXT_SECONDS))
     return steps + measured, specs
 
 
@@ -243,3 +237,13 @@ def _strip(args: argparse.Namespace) -> list[dict[str, Any]]:
     images = str(args.out / 'data' / 'val')
     interval = 1 if args.quick else 50
     return [dict(type='FeatureStripHook', images=images, interval=interval, num_images=3)]
+
+
+def _contexts(args: argparse.Namespace) -> tuple[int, tuple[int, ...], int, tuple[str, ...]]:
+    """Images, numbers of contexts, draws and choices of refining without training."""
+    choices = ('random', 'grey')
+    if args.quick:
+        return 6, (1, 2), 2, choices
+    if len(args.seeds) == 1:
+        return 64, (1, 4, 16), 3, choices
+    return 64, (1, 2, 4, 8, 16), 3, (*choices, 'most similar', 'least similar')

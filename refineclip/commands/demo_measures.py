@@ -17,11 +17,11 @@ from torch.nn import functional as F
 import refineclip.distill  # noqa: F401  (registers the preprocessor)
 from refineclip.datasets.coco_captions import CocoCaptions
 from refineclip.datasets.coco_panoptic import CocoPanoptic
-from refineclip.datasets.microworld.vocabulary import NAMES, SCENES
+from refineclip.datasets.microworld.vocabulary import NAMES, PROMPTS, SCENES
 from refineclip.encoders.build import build_clip
 from refineclip.encoders.dense_vit import DenseViT
+from refineclip.encoders.text import TextEmbedder
 from refineclip.evaluation.bootstrap import ImageScores
-from refineclip.evaluation.class_texts import class_texts
 from refineclip.evaluation.encoders import COLOUR, load_encoders
 from refineclip.evaluation.panoptic_evaluation import PanopticEvaluation
 from refineclip.evaluation.retrieval import embed_captions, retrieval_recall
@@ -136,13 +136,8 @@ def evaluation(setting: Setting, limit: int | None = None) -> PanopticEvaluation
 def vocabulary(setting: Setting, classes: tuple[str, ...]) -> Tensor:
     """Text embeddings (C, D) in the words of the captions: 'a dax', 'on grass'."""
     quiet_logging()
-    rows: dict[str, Tensor] = {}
-    for names, template in ((NAMES, 'a {}'), (SCENES, 'on {}')):
-        texts = class_texts(
-            names, names, None, setting.model, setting.pretrained, templates=(template,)
-        )
-        rows |= dict(zip(names, texts.embeddings, strict=True))
-    return torch.stack([rows[name] for name in classes])
+    clip = build_clip(setting.model, setting.pretrained).eval()
+    return TextEmbedder(clip, ['{}']).embed([PROMPTS[name] for name in classes])
 
 
 def measure_row(setting: Setting, spec: str) -> Scores:

@@ -74,7 +74,12 @@ def train(
         contextlib.redirect_stdout(log),
         contextlib.redirect_stderr(log),
     ):
-        Runner.from_cfg(cfg).train()
+        runner = Runner.from_cfg(cfg)
+        runner.train()
+        # mmengine keeps the logger as the current one of the process, but the log is closed now.
+        for handler in list(runner.logger.handlers):
+            runner.logger.removeHandler(handler)
+            handler.close()
 
 
 def checkpoint(method: str, folder: Path, options: Mapping[str, Any]) -> Path:
