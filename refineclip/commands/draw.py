@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .evaluate_common import add_encoder_arguments, parse_rows, quiet_logging
+from .evaluate_common import add_encoder_arguments, parse_rows, quiet_logging, split_texts
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -146,11 +146,6 @@ def check_args(args: argparse.Namespace) -> None:
         raise ValueError(f'--num-images: expected 1 or more, got {args.num_images}')
     if not all(0 <= value <= 1 for value in args.token):
         raise ValueError(f'--token: expected X and Y in [0, 1], got {list(args.token)}')
-
-
-def split_texts(texts: str | None) -> list[str]:
-    """Split ``"zebra . traffic light"`` into its names; empty ones are dropped."""
-    return [part.strip() for part in (texts or '').split('.') if part.strip()]
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from .draw import split_texts
-from .evaluate_common import parse_rows, progress
+from .evaluate_common import parse_rows, progress, split_texts
 from .evaluate_panoptic import Prepared
 
 if TYPE_CHECKING:

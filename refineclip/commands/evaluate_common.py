@@ -232,3 +232,8 @@ def check_writable(path: Path | None) -> None:
     """
     if path is not None and (path.is_dir() or any(p.is_file() for p in path.parents)):
         raise ValueError(f'--json: expected a file to write, got {path}')
+
+
+def split_texts(texts: str | None) -> list[str]:
+    """Split ``"zebra . traffic light"`` into its names; empty ones are dropped."""
+    return [part.strip() for part in (texts or '').split('.') if part.strip()]
