@@ -32,7 +32,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
 def test_table_claims_and_report(finished):
     text, out = finished
     table = text[text.index('microworld  ') :]
-    for row in ('mean colour', 'random weights', 'frozen CLIP, block 4 of 5', *demo.RUNS):
+    for row in ('mean colour', 'random weights', 'frozen CLIP, block 4 of 5', 'SC-RLA', 'R-SC-RLA'):
         assert f'\n{row}  ' in table
     for name in ('C1', 'C2', 'C3', 'C4', 'C5'):
         sentence = next(line for line in text.splitlines() if line.startswith(f'{name} '))
@@ -150,6 +150,7 @@ def fail(message: str) -> None:
     raise ValueError(message)
 
 
+@pytest.mark.slow  # two processes that import torch
 def test_steps_wait_for_what_they_need(tmp_path):
     steps = [
         Step('slow', note, ('slow', tmp_path, 0.3)),
