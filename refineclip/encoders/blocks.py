@@ -77,7 +77,7 @@ class BlockView(ABC):
 def _without_mha_fastpath() -> Iterator[None]:
     """Keep ``nn.MultiheadAttention`` on scaled dot product attention.
 
-    Its inference path holds the whole (N, N) matrix: 730 MiB more per image at 1024 px on a CPU.
+    Its inference path on a CPU holds the whole (N, N) matrix of every head.
     """
     before = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
