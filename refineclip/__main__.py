@@ -13,6 +13,7 @@ COMMANDS = {
     'doctor': 'say what is installed, what is missing and the command that mends it',
     'evaluate': 'measure encoders side by side: regions, spatial awareness, image level',
     'draw': 'draw dense maps of encoders side by side, or a report of all figures',
+    'detect': 'detect what words name, with an open-vocabulary detector (needs mmdet)',
     'plan': 'FLOPs, parameters, memory and time of a config, before it starts',
     'microworld': 'write the drawn data set of the demo, in the COCO layout',
     'demo': 'refine a tiny CLIP on drawn images; table, judged claims, report.html',

@@ -152,6 +152,9 @@ class RefinerCLIP(BaseModule):
         """
         cfg = self.init_cfg
         pretrained = isinstance(cfg, dict) and cfg['type'] == 'Pretrained'
+        if pretrained and cfg['checkpoint'] is None:  # a config's place for --cfg-options
+            self._is_init = True
+            return
         if not pretrained or '://' in cfg['checkpoint']:
             super().init_weights()
             return

@@ -1,0 +1,107 @@
+"""``python -m refineclip detect``: boxes with names and scores of any words, and pictures."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from .evaluate_common import quiet_logging
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Build the parser of the command."""
+    parser = argparse.ArgumentParser(
+        prog='python -m refineclip detect',
+        description='Detect what words name, in images or folders: pictures into OUT/vis, boxes '
+        'with names and scores into OUT/preds/*.json.',
+    )
+    parser.add_argument('config', type=Path, help='config of an F-ViT detector')
+    parser.add_argument('checkpoint', type=Path, help='what its training saved')
+    parser.add_argument('images', nargs='+', type=Path, help='images, or folders of images')
+    words = parser.add_mutually_exclusive_group()
+    words.add_argument('--texts', metavar='"A . B"', help='names, separated by dots')
+    words.add_argument(
+        '--vocabulary',
+        type=Path,
+        metavar='FILE',
+        help="a name a line, synonyms after ';' (default: the names of the config)",
+    )
+    parser.add_argument('--out', type=Path, required=True, metavar='DIR', help='folder to write')
+    parser.add_argument(
+        '--score-thr', type=float, default=0.3, help='least score that is drawn (default: 0.3)'
+    )
+    parser.add_argument('--batch-size', type=int, default=1, help='default: 1')
+    parser.add_argument('--device', help='default: a GPU where there is one')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        default=[],
+        metavar='KEY=VALUE',
+        help='override config entries, e.g. model.roi_head.score_fusion.beta=0.6',
+    )
+    return parser
+
+
+def detect(args: argparse.Namespace) -> int:
+    """Detect and write; returns the number of boxes above the threshold.
+
+    Raises:
+        ValueError: Names, options or weights that do not fit.
+        FileNotFoundError: A file does not exist.
+    """
+    from mmengine.config import Config, DictAction
+
+    from refineclip.datasets.vocabularies import parse_texts
+    from refineclip.detection.inferencer import OVDetInferencer, list_images
+
+    texts: Any = args.vocabulary if args.texts is None else parse_texts(args.texts)
+    images = list_images(args.images)
+    if args.out.is_file():
+        raise ValueError(f'--out: expected a folder to write, got the file {args.out}')
+    if not args.config.is_file():
+        raise FileNotFoundError(f'expected a config file, got {args.config}, which does not exist')
+    config = Config.fromfile(args.config)
+    if args.cfg_options:
+        options = argparse.ArgumentParser()
+        options.add_argument('options', nargs='+', action=DictAction)
+        config.merge_from_dict(options.parse_args(args.cfg_options).options)
+    inferencer = OVDetInferencer(config, args.checkpoint, texts, device=args.device)
+    result = inferencer(
+        images,
+        batch_size=args.batch_size,
+        out_dir=str(args.out),
+        no_save_pred=False,
+        pred_score_thr=args.score_thr,
+    )
+    total = 0
+    for image, found in zip(images, result['predictions'], strict=True):
+        kept = [
+            f'{name} {score:.2f}'
+            for name, score in zip(found['names'], found['scores'], strict=True)
+            if score >= args.score_thr
+        ]
+        total += len(kept)
+        sys.stdout.write(f'{image}: {", ".join(kept) or "nothing above the threshold"}\n')
+    return total
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Detect; returns 0, or 2 for wrong input."""
+    parser = make_parser()
+    args = parser.parse_args(argv)
+    try:
+        quiet_logging()
+        detect(args)
+    except (ValueError, TypeError, FileNotFoundError, ModuleNotFoundError) as error:
+        # Every one of them says what was expected, what came and what to do.
+        sys.stderr.write(f'{parser.prog}: error: {error}\n')
+        return 2
+    sys.stdout.write(f'{args.out}\n')
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,23 @@
+"""Open-vocabulary detection: F-ViT on mmdet 3.x, around a frozen RefinerCLIP. Needs mmdet."""
+
+from .fvit import FViT
+from .fvit_bbox_head import FViTBBoxHead
+from .fvit_roi_head import FViTRoIHead
+from .inferencer import OVDetInferencer
+from .normed_rpn_head import NormedRPNHead
+from .score_fusion import fuse_scores
+from .text_classifier import TextClassifier
+from .upsample_stem import UpsampleStem
+from .vocabulary_hook import DetVocabularyHook
+
+__all__ = [
+    'DetVocabularyHook',
+    'FViT',
+    'FViTBBoxHead',
+    'FViTRoIHead',
+    'NormedRPNHead',
+    'OVDetInferencer',
+    'TextClassifier',
+    'UpsampleStem',
+    'fuse_scores',
+]

@@ -1,0 +1,67 @@
+"""A toy F-ViT on the microworld's tiny CLIP, and drawn images in COCO's layout."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config, ConfigDict
+from mmengine.registry import MODELS, DefaultScope
+from torch.nn import functional as F
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFIG = ROOT / 'configs' / 'detection' / 'toy' / 'fvit_microworld-clip_1xb4-30i_coco-toy.py'
+NAMES = ('dax', 'wug', 'blick', 'fep')
+BASE = ('dax', 'wug', 'blick')
+
+
+def embeddings(count: int, dim: int = 128) -> torch.Tensor:
+    return F.normalize(torch.randn(count, dim, generator=torch.Generator().manual_seed(7)), dim=1)
+
+
+def model_config(**changes: Any) -> ConfigDict:
+    """The model of the toy config, with random text and without weights."""
+    model = Config.fromfile(CONFIG).model
+    model.backbone.pretrained = None
+    model.roi_head.bbox_head.classifier.update(
+        names=list(NAMES),
+        base_names=list(BASE),
+        text=dict(text_embeddings=embeddings(len(NAMES) + 1)),
+    )
+    for key, value in changes.items():
+        node = model
+        *path, last = key.split('__')
+        for name in path:
+            node = node[name]
+        node[last] = value
+    return model
+
+
+def build(**changes: Any) -> Any:
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        torch.manual_seed(0)
+        return MODELS.build(model_config(**changes))
+
+
+def batch(size: int = 64, count: int = 2, label: int = 0) -> dict[str, Any]:
+    """Noise images with one box each."""
+    from mmdet.structures import DetDataSample
+    from mmengine.structures import InstanceData
+
+    samples = []
+    for index in range(count):
+        sample = DetDataSample(
+            metainfo=dict(
+                img_shape=(size, size),
+                ori_shape=(size, size),
+                scale_factor=(1.0, 1.0),
+                img_id=index,
+            )
+        )
+        sample.gt_instances = InstanceData(
+            bboxes=torch.tensor([[8.0, 8.0, 40.0, 48.0]]), labels=torch.tensor([label])
+        )
+        samples.append(sample)
+    images = [torch.randint(0, 256, (3, size, size), dtype=torch.uint8) for _ in range(count)]
+    return dict(inputs=images, data_samples=samples)
