@@ -1,7 +1,7 @@
 r"""Write a CLIP that ContrastivePretraining trained as a folder that open_clip can load.
 
 Example:
-    python tools/export_clip.py work_dirs/microworld-clip_1xb64-800i_pairs/iter_800.pth \
+    python tools/export_clip.py work_dirs/microworld-clip_1xb64-1600i_pairs/iter_1600.pth \
         --config refineclip/assets/microworld-clip --out work_dirs/microworld-clip
 """
 

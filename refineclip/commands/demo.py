@@ -8,6 +8,7 @@ images that no stage has seen. The microworld is drawn: its numbers say nothing 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import shutil
 import sys
@@ -16,24 +17,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .demo_claims import FROZEN, R_SC_RLA, REFINER, RLA, SC_RLA
+from .demo_claims import FROZEN, REFINER
 
 if TYPE_CHECKING:
     from .demo_measures import Setting
     from .demo_steps import Step
 
-# Row -> config of its run; the Refiner first, others wait for it.
-RUNS = {
-    REFINER: 'refiner',
-    RLA: 'rla',
-    'RLA, 6 x 6 grid': 'rla-grid6',
-    SC_RLA: 'sc-rla',
-    R_SC_RLA: 'r-sc-rla',
-    'R-SC-V': 'r-sc-v',
-}
-REFINED = ('r-sc-rla', 'r-sc-v')
-# Rows that no claim needs; --quick leaves them out.
-EXTRA = ('RLA, 6 x 6 grid', 'R-SC-V')
 MARKER = '.refineclip-demo'
 CONTEXTS = 'refining without training'
 # Seconds on one core of a small machine, for the time to go only.
@@ -47,8 +36,8 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog='python -m refineclip demo',
         description='Refine the tiny CLIP of the microworld, drawn images that say nothing about '
-        'real ones; measure every variant, judge the claims, write report.html. Begins anew each '
-        'time.',
+        'real ones; measure every variant, judge the claims, write report.html. Begins anew '
+        'unless told to resume.',
     )
     parser.add_argument('--out', type=Path, default=Path('work_dirs/demo'), metavar='DIR')
     parser.add_argument(
@@ -65,6 +54,9 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument(
         '--quick', action='store_true', help='a few images and steps: shows that it runs, no more'
+    )
+    parser.add_argument(
+        '--resume', action='store_true', help='go on with the stopped demo in --out'
     )
     args = parser.parse_args(argv)
     if args.jobs < 1:
@@ -87,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stderr.write(f'demo: {error}\n')
         return 2
     except KeyboardInterrupt:
-        sys.stderr.write(f'demo: interrupted; {args.out} is unfinished, the next run begins anew\n')
+        sys.stderr.write('demo: interrupted; the same command with --resume goes on\n')
         return 130
 
 
@@ -100,14 +92,14 @@ def run(args: argparse.Namespace) -> int:
 
     started = time.monotonic()
     console = Console(file=sys.stdout)
-    clear(args.out)
+    (reopen if args.resume else clear)(args)
     steps, specs = plan(args)
     console.print(
         f'The microworld is drawn: what follows says nothing about real images.\n'
         f'{len(steps)} steps in {args.jobs} processes, seeds {args.seeds}, into {args.out}',
         highlight=False,
     )
-    found = run_steps(steps, args.jobs, console)
+    found = run_steps(steps, args.jobs, console, args.out / 'steps')
     rows = {
         row: [found[f'measure {row}{suffix}'] for suffix in suffixes]
         for row, suffixes in specs.items()
@@ -122,12 +114,13 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def clear(out: Path) -> None:
-    """Empty a folder that an earlier run filled.
+def clear(args: argparse.Namespace) -> None:
+    """Empty the folder that an earlier run filled, and note what this run is.
 
     Raises:
         ValueError: If the folder holds something else.
     """
+    out = args.out
     if out.exists() and (not out.is_dir() or any(out.iterdir())) and not (out / MARKER).is_file():
         raise ValueError(
             f'--out: expected a new folder or one that an earlier demo filled, got {out}, which '
@@ -135,7 +128,30 @@ def clear(out: Path) -> None:
         )
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
-    (out / MARKER).touch()
+    (out / MARKER).write_text(json.dumps(options_of(args)))
+
+
+def reopen(args: argparse.Namespace) -> None:
+    """Check that the folder holds a demo with the same options.
+
+    Raises:
+        FileNotFoundError: If there is no demo.
+        ValueError: If its options differ.
+    """
+    marker = args.out / MARKER
+    if not marker.is_file():
+        raise FileNotFoundError(f'--resume: expected a stopped demo in {args.out}, found none')
+    options = json.loads(marker.read_text() or '{}')
+    if options != options_of(args):
+        raise ValueError(
+            f'--resume: expected the options of the stopped demo, {options}, got '
+            f'{options_of(args)}; give the same, or begin anew without --resume'
+        )
+
+
+def options_of(args: argparse.Namespace) -> dict[str, Any]:
+    """What decides the results."""
+    return {'seeds': args.seeds, 'pretrained': str(args.pretrained), 'quick': args.quick}
 
 
 def setting_of(args: argparse.Namespace) -> Setting:
@@ -143,35 +159,6 @@ def setting_of(args: argparse.Namespace) -> Setting:
     from .demo_measures import NUM_STARTS, Setting
 
     return Setting(args.out / 'data', args.pretrained, 1 if args.quick else NUM_STARTS)
-
-
-def run_folder(args: argparse.Namespace, method: str, seed: int) -> Path:
-    """work_dir of one training run."""
-    return Path(args.out, 'runs', f'{method}_seed{seed}')
-
-
-def run_options(args: argparse.Namespace, method: str, seed: int) -> dict[str, Any]:
-    """What a run lays over its config, as after ``--cfg-options``."""
-    from .demo_training import checkpoint
-
-    part = 'encoder' if method == 'refiner' else 'student'
-    options: dict[str, Any] = {
-        'randomness.seed': seed,
-        'train_dataloader.dataset.data_root': str(args.out / 'data' / 'train'),
-        f'model.{part}.pretrained': args.pretrained,
-        'default_hooks.logger.interval': 10,
-    }
-    if args.quick:
-        options |= {
-            'train_cfg.max_iters': 2,
-            'param_scheduler': [],
-            'default_hooks.checkpoint.interval': 2,
-        }
-    if method in REFINED:
-        first = run_options(args, 'refiner', seed)
-        path = checkpoint('refiner', run_folder(args, 'refiner', seed), first)
-        options['model.refiner.checkpoint'] = str(path)
-    return options
 
 
 def plan(args: argparse.Namespace) -> tuple[list[Step], dict[str, list[str]]]:
@@ -183,8 +170,9 @@ def plan(args: argparse.Namespace) -> tuple[list[Step], dict[str, list[str]]]:
     from refineclip.datasets.microworld import write_split
 
     from .demo_measures import TILES, build_row, context_scores, measure_row
+    from .demo_runs import EXTRA, REFINED, RUNS, run_checkpoint, run_folder, run_options
     from .demo_steps import Step
-    from .demo_training import checkpoint, train
+    from .demo_training import train
     from .microworld import SPLITS
 
     setting = setting_of(args)
@@ -220,7 +208,7 @@ def plan(args: argparse.Namespace) -> tuple[list[Step], dict[str, list[str]]]:
             seconds = TRAIN_SECONDS.get(method, STAGE_2_SECONDS)
             name = f'train {row}{suffix}'
             steps.append(Step(name, train, (method, options, folder, hooks), needs, seconds))
-            path = checkpoint(method, folder, options)
+            path = run_checkpoint(args, method, seed)
             measured.append(
                 Step(
                     f'measure {row}{suffix}',

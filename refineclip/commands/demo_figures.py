@@ -24,6 +24,7 @@ from refineclip.visualization import (
 
 from .demo_claims import FROZEN, R_SC_RLA, REFINER, RLA, SC_RLA
 from .demo_measures import Setting, build_row, evaluation, vocabulary
+from .demo_runs import RUNS, run_checkpoint, run_folder
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -81,20 +82,15 @@ def make_figures(
         refining_curve_figure(curve, titles),
         'Two measures over the number of contexts, by how similar the contexts are.',
     )
-    strip = Path(args.out, 'runs', f'refiner_seed{args.seeds[0]}', 'feature_strip', 'strip.png')
+    strip = run_folder(args, 'refiner', args.seeds[0]) / 'feature_strip' / 'strip.png'
     yield 'How the Refiner learns', strip, 'PCA maps of three images while the Refiner trains.'
 
 
 def _maps(args: argparse.Namespace, setting: Setting) -> Iterator[Chapter]:
     """Draw what needs the encoders."""
-    from .demo import RUNS, run_folder, run_options
-    from .demo_training import checkpoint
-
     specs = {FROZEN: args.pretrained}
     for row in (REFINER, RLA, SC_RLA, R_SC_RLA):
-        method, seed = RUNS[row], args.seeds[0]
-        folder, options = run_folder(args, method, seed), run_options(args, method, seed)
-        specs[row] = str(checkpoint(method, folder, options))
+        specs[row] = str(run_checkpoint(args, RUNS[row], args.seeds[0]))
     encoders = {row: build_row(setting, spec) for row, spec in specs.items()}
     data = evaluation(setting, NUM_OBJECT_IMAGES)
     images = [data.dataset[index] for index in range(NUM_IMAGES)]

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import pickle
 import signal
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -38,13 +40,14 @@ class Step:
     seconds: float = 1.0
 
 
-def run_steps(steps: Sequence[Step], jobs: int, console: Console) -> dict[str, Any]:
+def run_steps(steps: Sequence[Step], jobs: int, console: Console, store: Path) -> dict[str, Any]:
     """Run all steps, a step only after what it needs.
 
     Args:
         steps: In an order that respects ``needs``.
         jobs: Processes; 1 runs everything in this one.
         console: Gets progress and one line per finished step.
+        store: Folder of what finished steps returned; a step that is in it is not run again.
 
     Returns:
         Name -> what the function returned.
@@ -64,25 +67,43 @@ def run_steps(steps: Sequence[Step], jobs: int, console: Console) -> dict[str, A
         disable=not console.is_terminal,
     )
     with progress:
-        board = _Board(steps, progress)
+        board = _Board(steps, progress, store)
         return _run_here(steps, board) if jobs == 1 else _run_apart(steps, jobs, board)
 
 
 class _Board:
     """What runs, what is done, and how far the whole is."""
 
-    def __init__(self, steps: Sequence[Step], progress: Progress) -> None:
-        self.progress = progress
+    def __init__(self, steps: Sequence[Step], progress: Progress, store: Path) -> None:
+        store.mkdir(parents=True, exist_ok=True)
+        self.progress, self.store = progress, store
         self.total = sum(step.seconds for step in steps)
         self.task = progress.add_task('', total=self.total)
         self.started: dict[str, tuple[Step, float]] = {}
         self.done = 0.0
 
+    def earlier(self, steps: Sequence[Step]) -> dict[str, Any]:
+        """What steps returned that an earlier run finished."""
+        results = {}
+        for step in steps:
+            file = self._file(step)
+            if file.is_file():
+                results[step.name] = pickle.loads(file.read_bytes())
+                self.done += step.seconds
+        return results
+
+    def _file(self, step: Step) -> Path:
+        return self.store / f'{step.name}.pkl'
+
     def start(self, step: Step) -> None:
         self.started[step.name] = step, time.monotonic()
         self.show()
 
-    def finish(self, step: Step) -> None:
+    def finish(self, step: Step, result: Any) -> None:
+        # Whole or not at all: a run may be stopped here.
+        partial = self._file(step).with_suffix('.tmp')
+        partial.write_bytes(pickle.dumps(result))
+        partial.replace(self._file(step))
         _, started = self.started.pop(step.name)
         self.done += step.seconds
         console = self.progress.console
@@ -99,17 +120,19 @@ class _Board:
 
 
 def _run_here(steps: Sequence[Step], board: _Board) -> dict[str, Any]:
-    results: dict[str, Any] = {}
+    results = board.earlier(steps)
     for step in steps:
+        if step.name in results:
+            continue
         board.start(step)
         results[step.name] = step.function(*step.arguments)
-        board.finish(step)
+        board.finish(step, results[step.name])
     return results
 
 
 def _run_apart(steps: Sequence[Step], jobs: int, board: _Board) -> dict[str, Any]:
-    results: dict[str, Any] = {}
-    waiting, running = list(steps), dict[Future[Any], Step]()
+    results = board.earlier(steps)
+    waiting, running = [one for one in steps if one.name not in results], dict[Future[Any], Step]()
     # Not forked: torch's threads do not survive that.
     context = multiprocessing.get_context('spawn')
     pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_start_worker)
@@ -125,7 +148,7 @@ def _run_apart(steps: Sequence[Step], jobs: int, board: _Board) -> dict[str, Any
             for future in done:
                 step = running.pop(future)
                 results[step.name] = future.result()
-                board.finish(step)
+                board.finish(step, results[step.name])
             board.show()
     except BaseException:
         pool.shutdown(wait=False, cancel_futures=True)

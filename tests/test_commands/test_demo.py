@@ -90,7 +90,7 @@ def test_another_run_begins_anew_but_never_in_a_foreign_folder(tmp_path, capsys)
     (tmp_path / 'old').mkdir()
     (tmp_path / 'old' / demo.MARKER).touch()
     (tmp_path / 'old' / 'results.json').touch()
-    demo.clear(tmp_path / 'old')
+    demo.clear(demo.parse_args(['--out', str(tmp_path / 'old')]))
     assert [path.name for path in (tmp_path / 'old').iterdir()] == [demo.MARKER]
 
 
@@ -157,9 +157,9 @@ def test_steps_wait_for_what_they_need(tmp_path):
         Step('after', note, ('after', tmp_path, 0.0), ('slow',)),
         Step('free', note, ('free', tmp_path, 0.0)),
     ]
-    results = demo_steps.run_steps(steps, 2, Console(quiet=True))
+    results = demo_steps.run_steps(steps, 2, Console(quiet=True), tmp_path / 'steps')
     assert results['after'] >= results['slow']
-    assert {path.name for path in tmp_path.iterdir()} == {'slow', 'after', 'free'}
+    assert {path.name for path in tmp_path.iterdir()} == {'slow', 'after', 'free', 'steps'}
 
 
 def test_a_step_that_fails_ends_the_chain(tmp_path):
@@ -168,8 +168,29 @@ def test_a_step_that_fails_ends_the_chain(tmp_path):
         Step('later', note, ('later', tmp_path, 0.0), ('bad',)),
     ]
     with pytest.raises(ValueError, match='no weights'):
-        demo_steps.run_steps(steps, 1, Console(quiet=True))
-    assert not list(tmp_path.iterdir())
+        demo_steps.run_steps(steps, 1, Console(quiet=True), tmp_path / 'steps')
+    assert [path.name for path in tmp_path.iterdir()] == ['steps']
+
+
+def test_finished_steps_are_not_run_again(tmp_path):
+    good, bad = Step('good', note, ('good', tmp_path, 0.0)), Step('bad', fail, ('no weights',))
+    with pytest.raises(ValueError, match='no weights'):
+        demo_steps.run_steps([good, bad], 1, Console(quiet=True), tmp_path / 'steps')
+    (tmp_path / 'good').unlink()
+    after = Step('after', note, ('after', tmp_path, 0.0), ('good',))
+    results = demo_steps.run_steps([good, after], 1, Console(quiet=True), tmp_path / 'steps')
+    assert results['after'] > results['good']
+    assert not (tmp_path / 'good').exists()
+
+
+def test_resume_wants_the_same_demo(tmp_path, capsys):
+    out = ['--quick', '--out', str(tmp_path / 'out')]
+    assert demo.main([*out, '--resume']) == 2
+    assert 'expected a stopped demo' in capsys.readouterr().err
+    demo.clear(demo.parse_args(out))
+    demo.reopen(demo.parse_args(out))
+    assert demo.main([*out, '--resume', '--seeds', '1']) == 2
+    assert 'expected the options of the stopped demo' in capsys.readouterr().err
 
 
 def test_vocabulary_is_that_of_the_captions(finished):

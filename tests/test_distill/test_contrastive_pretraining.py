@@ -66,7 +66,7 @@ def test_model_without_text_is_refused(monkeypatch):
 
 
 def test_the_config_trains_repeats_and_exports(repo_root: Path, tmp_path: Path):
-    path = repo_root / 'configs/microworld/microworld-clip_1xb64-800i_pairs.py'
+    path = repo_root / 'configs/microworld/microworld-clip_1xb64-1600i_pairs.py'
     checkpoints = []
     for name in ('first', 'second'):
         config = Config.fromfile(path)

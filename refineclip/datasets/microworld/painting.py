@@ -61,7 +61,7 @@ _SHAPES: tuple[Callable[[Field, Field], NDArray[np.bool_]], ...] = (
     lambda u, v: abs(u) + abs(v) < 1.1,
 )
 _PATTERNS: tuple[Callable[[Field, Field], NDArray], ...] = (
-    lambda a, b: np.zeros_like(a),
+    lambda a, b: 0.4 + 0.4 * np.sin(a / 3),
     lambda a, b: _square_wave(a),
     lambda a, b: _square_wave(a) ^ _square_wave(b),
     lambda a, b: np.cos(a) + np.cos(b) > 0.7,

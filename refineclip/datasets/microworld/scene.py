@@ -22,6 +22,11 @@ from .vocabulary import (
 VIEWS = ('pretrain', 'dense')
 COLOUR_JITTER = 0.15
 NOISE = 0.03
+# Bands of shadow across an image, and how much light they take or add.
+SHADOWS = (1.0, 2.0)
+SHADOW_DEPTH = 0.3
+# Textures as coarse as a patch or coarser, so that a patch's mean colour is not the scene's.
+TEXTURE_SCALE = (2.0, 4.0)
 # Least visible pixels of an object that a caption may name.
 NAMEABLE_PIXELS = 20
 
@@ -48,12 +53,12 @@ class Scene:
 class Microworld:
     """The images of one split, drawn on demand.
 
-    A background texture in two hues, objects in one hue or a pattern of two, specks of any hue over
-    everything, a lighting gradient, a colour cast and noise. Backgrounds share their hues with
-    objects, so that mean colour does not tell objects from background; the *name* of a kind stands
-    for its first hue, pattern and shape together. A background shows its eight home kinds four
-    times out of five, and a third of the kinds is never named: so captions leave tokens of a CLIP
-    contaminated by context, and blind for what has no word.
+    A background texture in two hues, objects in a pattern of two, specks of any hue over
+    everything, a lighting gradient, bands of shadow, a colour cast and noise. An object's second
+    hue is one of the background's, so that mean colour hardly tells objects from background; the
+    *name* of a kind stands for its first hue, pattern and shape together. A background shows its
+    eight home kinds four times out of five, and a third of the kinds is never named: so captions
+    leave tokens of a CLIP contaminated by context, and blind for what has no word.
 
     Args:
         split: Any name; together with the seed it decides every image.
@@ -82,7 +87,7 @@ class Microworld:
             home = rng.random() < HOME_SHARE
             kind = int(rng.choice(HOME_KINDS[scene] if home else len(KINDS)))
             kinds.append(kind)
-            self._draw_object(rng, image, instances, kind, radius, centre, len(kinds))
+            self._draw_object(rng, image, instances, kind, radius, centre, len(kinds), scene)
         self._scatter_specks(rng, image)
         return Scene(
             image=self._light(rng, image),
@@ -94,7 +99,8 @@ class Microworld:
 
     def _background(self, rng: np.random.Generator, scene: int) -> Field:
         y, x = np.mgrid[: self.size, : self.size] + 0.5
-        share = texture(scene, x, y, rng.uniform(0.7, 1.5), rng.uniform(0, 2 * np.pi))[..., None]
+        scale, phase = rng.uniform(*TEXTURE_SCALE), rng.uniform(0, 2 * np.pi)
+        share = texture(scene, x, y, scale, phase)[..., None]
         first, second = (_colour(rng, hue) for hue in SCENE_HUES[scene])
         return first * (1 - share) + second * share
 
@@ -124,6 +130,7 @@ class Microworld:
         radius: float,
         centre: Field,
         number: int,
+        scene: int,
     ) -> None:
         look = KINDS[kind]
         low = np.maximum(np.floor(centre - 1.2 * radius), 0).astype(int)
@@ -138,7 +145,7 @@ class Microworld:
         across, along = _turn(x, y, rng.integers(2) * np.pi / 2 + rng.uniform(-0.3, 0.3))
         period = max(6.0, rng.uniform(0.5, 0.9) * radius)
         share = blend(look.pattern, across, along, period, rng.uniform(0, 2 * np.pi))[..., None]
-        first, second = _colour(rng, look.hue), _colour(rng, int(rng.integers(len(HUE_COLOURS))))
+        first, second = _colour(rng, look.hue), _colour(rng, int(rng.choice(SCENE_HUES[scene])))
         image[window][mask] = (first * (1 - share) + second * share)[mask]
         instances[window][mask] = number
 
@@ -156,11 +163,15 @@ class Microworld:
             image[rows[near], columns[near]] = HUE_COLOURS[hue]
 
     def _light(self, rng: np.random.Generator, image: Field) -> NDArray[np.uint8]:
-        """A lighting gradient, a colour cast and pixel noise."""
+        """A lighting gradient, bands of shadow, a colour cast and pixel noise."""
         angle, strength = rng.uniform(0, 2 * np.pi), rng.uniform(0.3, 0.8)
         axis = (np.arange(self.size) + 0.5) / self.size - 0.5
-        slope = np.sin(angle) * axis[:, None] + np.cos(angle) * axis[None]
-        lit = image * (1 + strength * slope[..., None]) * (1 + rng.uniform(-0.1, 0.1, 3))
+        along = np.sin(angle) * axis[:, None] + np.cos(angle) * axis[None]
+        across = np.cos(angle) * axis[:, None] - np.sin(angle) * axis[None]
+        waves, phase = rng.uniform(*SHADOWS), rng.uniform(0, 2 * np.pi)
+        shadow = np.sin(2 * np.pi * waves * across + phase + 2 * along)
+        light = 1 + strength * along + SHADOW_DEPTH * shadow
+        lit = image * light[..., None] * (1 + rng.uniform(-0.1, 0.1, 3))
         noisy = lit + NOISE * rng.standard_normal(image.shape, dtype=np.float32)
         return (255 * noisy.clip(0, 1)).round().astype(np.uint8)
 

@@ -20,7 +20,7 @@ HUE_COLOURS = np.array(
         [0.95, 0.50, 0.70],
     ]
 )
-PATTERNS = ('plain', 'striped', 'checked', 'dotted')
+PATTERNS = ('shaded', 'striped', 'checked', 'dotted')
 SHAPES = ('disc', 'square', 'triangle', 'ring', 'cross', 'diamond')
 
 NAMES = (
@@ -36,7 +36,7 @@ class Kind:
 
     Attributes:
         name: Its noun; kinds without one are called ``unnamed-<hue>``, which no caption says.
-        hue: Index into ``HUES`` of its first colour; the second colour of a pattern is any other.
+        hue: Index into ``HUES`` of its first colour; the second is one of the background's.
         pattern: Index into ``PATTERNS``.
         shape: Index into ``SHAPES``.
     """
@@ -57,7 +57,7 @@ KINDS = tuple(_kind(index) for index in range(3 * len(HUES)))
 
 SCENES = ('grass', 'water', 'sand', 'brick', 'snow', 'night')
 # Two hues of each background, out of those of the objects: colour does not tell one from another.
-SCENE_HUES = ((3, 2), (4, 5), (1, 2), (0, 1), (7, 4), (5, 6))
+SCENE_HUES = ((3, 2), (4, 5), (1, 2), (0, 7), (7, 4), (5, 6))
 # Objects that a background mostly shows: what makes tokens of a CLIP take on their context.
 HOME_KINDS = np.stack(
     [np.random.default_rng((7, scene)).permutation(len(KINDS))[:8] for scene in range(len(SCENES))]

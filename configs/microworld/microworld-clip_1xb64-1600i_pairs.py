@@ -2,7 +2,7 @@
 # Everything here is the microworld's own; nothing comes from the paper.
 _base_ = ['../_base_/iter_runtime.py']
 
-num_iters = 800
+num_iters = 1600
 warmup_iters = 80
 
 custom_imports = dict(
@@ -23,7 +23,7 @@ train_dataloader = dict(
     batch_size=64,
     num_workers=0,
     sampler=dict(type='InfiniteSampler', shuffle=True),
-    # 16,384 pairs, each seen 3.1 times; other images than those of train and val, by their split.
+    # 16,384 pairs, each seen 6.25 times; other images than those of train and val, by their split.
     dataset=dict(type='MicroworldPairs', num_images=16384, seed=0),
 )
 optim_wrapper = dict(
