@@ -44,7 +44,8 @@ class FasterEvaluation(CocoMetric):
     format_only: bool
     metric_items: Sequence[str] | None
     outfile_prefix: str | None
-    cat_ids: list[int] | None
+    cat_ids: Any
+    _coco_api: Any
 
     def __init__(self, *args: Any, evaluator: str = 'auto', **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -25,7 +25,7 @@ from steps import CACHE, Chain, StepError, main, run, say
 
 MMCV = 'onedl-mmcv'
 MMCV_NEEDS = ('ninja', 'setuptools>=80,<82', 'wheel')
-OTHERS = ('imaug', 'onedl-mmdetection', 'onedl-mmsegmentation')
+OTHERS = ('imaug', 'lvis', 'onedl-mmdetection', 'onedl-mmsegmentation')
 
 CACHE_KEY = """
 import sys, sysconfig, torch
