@@ -20,7 +20,7 @@ model = dict(
         type='RefinerCLIP',
         model='EVA02-B-16',
         pretrained='merged2b_s8b_b131k',
-        # The backbone of stage 2: model.backbone.init_cfg.checkpoint=work_dirs/.../refined_epoch_6.pth
+        # Of stage 2: model.backbone.init_cfg.checkpoint=work_dirs/.../refined_epoch_6.pth
         init_cfg=dict(type='Pretrained', checkpoint=None),
         frozen=True,
         dense_mode='value',
