@@ -1,0 +1,138 @@
+"""One benchmark of open-vocabulary segmentation: data, words, ignore rule and published counts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mmseg.datasets import BaseSegDataset
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """One benchmark.
+
+    Attributes:
+        name: Short name, as CAT-Seg and the training-free papers write it.
+        title: What it is, for tables.
+        dataset: Class of the data set.
+        data_root: Folder under the folder of all data.
+        data_prefix: ``img_path`` and ``seg_map_path`` under ``data_root``.
+        num_labels: Valid labels are [0, num_labels).
+        counts: Published numbers of images; any of them is complete.
+        prepare: Command that makes the labels, for messages.
+        ignore_index: Label that is not scored.
+        ann_file: List of images under ``data_root``.
+        num_classes: Classes that are scored, where the vocabulary has more: predictions beyond
+            count as the last of them.
+        has_background: The vocabulary has a class of the name 'background'.
+        needs: Further files under ``data_root``.
+        kwargs: Further arguments of the data set.
+    """
+
+    name: str
+    title: str
+    dataset: type[BaseSegDataset]
+    data_root: str
+    data_prefix: Mapping[str, str]
+    num_labels: int | None
+    counts: tuple[int, ...]
+    prepare: str
+    ignore_index: int = 255
+    ann_file: str = ''
+    num_classes: int | None = None
+    has_background: bool = False
+    needs: tuple[str, ...] = ()
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+
+    def dataset_cfg(self, root: str | Path = 'data') -> dict[str, Any]:
+        """Config of the data set, without a pipeline.
+
+        Args:
+            root: Folder of all data sets.
+        """
+        cfg = dict(
+            type=self.dataset.__name__,
+            data_root=(Path(root) / self.data_root).as_posix(),
+            data_prefix=dict(self.data_prefix),
+            **self.kwargs,
+        )
+        return {**cfg, 'ann_file': self.ann_file} if self.ann_file else cfg
+
+    def loader_cfg(self) -> dict[str, Any]:
+        """Config of the transform that loads the labels."""
+        cfg: dict[str, Any] = dict(type='LoadSegLabels', num_labels=self.num_labels)
+        return cfg if self.ignore_index == 255 else {**cfg, 'ignore_index': self.ignore_index}
+
+    def evaluator_cfg(self) -> dict[str, Any]:
+        """Config of the metric."""
+        cfg: dict[str, Any] = dict(type='VocabularyIoUMetric', iou_metrics=['mIoU'])
+        if self.ignore_index != 255:
+            cfg['ignore_index'] = self.ignore_index
+        if self.num_classes is not None:
+            cfg['num_classes'] = self.num_classes
+        return cfg
+
+    def missing(self, root: str | Path = 'data') -> list[Path]:
+        """Files and folders that the benchmark needs and that are not there."""
+        base = Path(root) / self.data_root
+        names = [*self.data_prefix.values(), self.ann_file, *self.needs]
+        return [base / name for name in names if name and not (base / name).exists()]
+
+    def build(self, root: str | Path = 'data', pipeline: Any = ()) -> BaseSegDataset:
+        """Build the data set.
+
+        Raises:
+            FileNotFoundError: If data are missing.
+        """
+        if missing := self.missing(root):
+            raise FileNotFoundError(
+                f'{self.name}: expected {self.title} under {Path(root) / self.data_root}, got no '
+                f'{", ".join(map(str, missing))}; {self.prepare}'
+            )
+        cfg = self.dataset_cfg(root)
+        del cfg['type']
+        return self.dataset(**cfg, pipeline=list(pipeline), test_mode=True)
+
+    def vocabulary(self, root: str | Path = 'data', readable: bool = True) -> tuple[str, ...]:
+        """Names of the classes.
+
+        Args:
+            root: Folder of all data sets; the names of some lie beside their data.
+            readable: As one would say them, see :func:`readable_name`; otherwise as the data set
+                writes them, which is what CAT-Seg trains and tests with.
+        """
+        if 'classes' in self.dataset.METAINFO:
+            classes = self.dataset.METAINFO['classes']
+        else:
+            classes = self.build(root).metainfo['classes']
+        return tuple(readable_name(name) if readable else name.strip() for name in classes)
+
+
+# Words that Pascal's developers wrote in one.
+_APART = {
+    'diningtable': 'dining table',
+    'pottedplant': 'potted plant',
+    'tvmonitor': 'tv monitor',
+    'playingfield': 'playing field',
+}
+
+
+def readable_name(name: str) -> str:
+    """Write the name of a class as one would say it.
+
+    ``'diningtable'`` becomes ``'dining table'``; COCO-Stuff's endings go: ``'sky-other'`` is
+    ``'sky'``, ``'door-stuff'`` is ``'door'``, ``'wall-brick'`` is ``'brick wall'``. CAT-Seg keeps
+    the endings, which its training has seen; the original names are those of the data set class.
+    """
+    name = name.strip()
+    if name.endswith(('-other', '-stuff', '-merged')):
+        return readable_name(name.rpartition('-')[0])
+    head, dash, material = name.partition('-')
+    if dash and head in ('wall', 'floor', 'ceiling'):
+        return f'{material} {head}'
+    if dash and head == 'window':
+        return f'{head} {material}'
+    return _APART.get(name, name)

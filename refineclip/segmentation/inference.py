@@ -1,0 +1,104 @@
+"""Segment image files with any open-vocabulary segmentor, in a few lines."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.dataset import Compose, pseudo_collate
+from mmengine.registry import DefaultScope, init_default_scope
+from mmseg.models.segmentors.base import BaseSegmentor
+from numpy.typing import NDArray
+
+from .text_segmentor import TextSegmentor
+
+
+def build_text_segmentor(
+    model: str | dict[str, Any],
+    pretrained: str | None,
+    vocabulary: Sequence[str],
+    checkpoint: str | Path | None = None,
+    dense_mode: str = 'value',
+    templates: str | Sequence[str] = 'vild',
+    device: str | torch.device = 'cpu',
+    **kwargs: Any,
+) -> TextSegmentor:
+    """Build a training-free segmentor, ready to predict.
+
+    Args:
+        model: Architecture, see :func:`~refineclip.encoders.build.build_clip`.
+        pretrained: Weights of both towers.
+        vocabulary: Class names, synonyms separated by ``;``.
+        checkpoint: Refined weights of the vision tower (``refined_*.pth``).
+        dense_mode: What the last block does for dense maps.
+        templates: Prompts, see :class:`~refineclip.encoders.text.TextEmbedder`.
+        device: Where the model goes.
+        **kwargs: Further arguments of :class:`TextSegmentor`.
+
+    Examples:
+        >>> from refineclip.segmentation import build_text_segmentor, segment_image
+        >>> names = ['zebra', 'grass', 'sky']  # doctest: +SKIP
+        >>> model = build_text_segmentor('ViT-B-16', 'openai', names)  # doctest: +SKIP
+        >>> labels = segment_image(model, 'photo.jpg')  # (H, W) indices  # doctest: +SKIP
+        >>> (labels == names.index('zebra')).mean()  # share of zebra  # doctest: +SKIP
+    """
+    backbone: dict[str, Any] = dict(
+        type='RefinerCLIP', model=model, pretrained=pretrained, dense_mode=dense_mode
+    )
+    if checkpoint is not None:
+        backbone['init_cfg'] = dict(type='Pretrained', checkpoint=str(checkpoint))
+    segmentor = TextSegmentor(
+        backbone, dict(model=model, pretrained=pretrained, templates=templates), **kwargs
+    )
+    if checkpoint is not None:
+        segmentor.backbone.init_weights()  # mmengine does so before training only
+    segmentor.set_vocabulary(vocabulary)
+    return segmentor.to(device).eval()
+
+
+def default_pipeline(short_side: int = 336) -> list[dict[str, Any]]:
+    """Transforms that read an image and resize its shorter side.
+
+    Args:
+        short_side: Pixels; 336 is what SCLIP (arXiv 2312.01597) evaluates at.
+    """
+    return [
+        dict(type='LoadImageFromFile'),
+        dict(type='Resize', scale=(2048, short_side), keep_ratio=True),
+        dict(type='PackSegInputs'),
+    ]
+
+
+@torch.no_grad()
+def segment_image(
+    model: BaseSegmentor, path: str | Path, pipeline: Sequence[dict[str, Any]] | None = None
+) -> NDArray[np.int64]:
+    """Segment one image file.
+
+    Args:
+        model: A segmentor of mmseg, in eval mode.
+        path: The image.
+        pipeline: Test pipeline; transforms that load labels are left out. Default:
+            :func:`default_pipeline`.
+
+    Returns:
+        (H, W) class indices at the size of the image.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f'expected an image at {path}, got no file')
+    if DefaultScope.get_current_instance() is None:
+        init_default_scope('mmseg')
+    steps = [
+        step
+        for step in (default_pipeline() if pipeline is None else pipeline)
+        if step['type'] not in ('LoadAnnotations', 'LoadSegLabels')
+    ]
+    item = Compose(steps)(dict(img_path=str(path)))
+    [sample] = model.test_step(pseudo_collate([item]))
+    return sample.pred_sem_seg.data[0].cpu().numpy()
