@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
+from refineclip.datasets.microworld.vocabulary import NAMES, NOVEL_NAMES
 from refineclip.datasets.vocabularies import read_vocabulary
 from refineclip.encoders.sources import ASSETS
 
@@ -42,6 +43,7 @@ def get_split(name: str) -> OVSplit:
       order, which is the published one.
     - ``'ov-coco-80'``: the same base and novel classes among all 80, whose labels differ.
     - ``'ov-lvis'``: LVIS v1, 866 base (frequent and common) and 337 novel (rare) of 1203 classes.
+    - ``'microworld'``: the 16 named kinds of the drawn world, 12 base and 4 novel.
     - ``'coco'``, ``'objects365'`` (v1), ``'voc'``: all classes of a data set, for transfer.
 
     Raises:
@@ -73,6 +75,11 @@ def _ov_lvis() -> OVSplit:
     return OVSplit('ov-lvis', classes, tuple(n for n in classes if n not in rare), novel)
 
 
+def _microworld() -> OVSplit:
+    base = tuple(name for name in NAMES if name not in NOVEL_NAMES)
+    return OVSplit('microworld', NAMES, base, NOVEL_NAMES)
+
+
 def _without_training(name: str) -> OVSplit:
     return OVSplit(name, _read(name))
 
@@ -81,6 +88,7 @@ SPLITS: dict[str, Callable[[], OVSplit]] = {
     'ov-coco': _ov_coco,
     'ov-coco-80': _ov_coco_80,
     'ov-lvis': _ov_lvis,
+    'microworld': _microworld,
     'coco': partial(_without_training, 'coco'),
     'objects365': partial(_without_training, 'objects365'),
     'voc': partial(_without_training, 'voc'),

@@ -20,11 +20,12 @@ from refineclip.datasets.microworld import (
     MicroworldPairs,
     write_split,
 )
-from refineclip.datasets.microworld.coco_layout import _run_lengths
+from refineclip.datasets.microworld.coco_layout import SEMANTIC_CLASSES, _run_lengths
 from refineclip.datasets.microworld.painting import inside
 from refineclip.datasets.microworld.scene import _caption
 from refineclip.datasets.microworld.sheet import contact_sheet
 from refineclip.datasets.microworld.vocabulary import HOME_KINDS, HUES, SCENE_HUES, WORDS
+from refineclip.datasets.ov_splits import get_split
 
 
 @pytest.fixture
@@ -152,6 +153,25 @@ def test_written_instances_and_captions(root: Path):
     assert len(captions) == 4
 
 
+def test_what_is_held_out_of_training(root: Path):
+    split = get_split('microworld')
+    assert split.novel == ('fep', 'kiv', 'pim', 'vash')
+    assert set(split.base) | set(split.novel) == set(split.classes)
+    content = json.loads((root / 'annotations/instances_val_base.json').read_text())
+    names = {category['id']: category['name'] for category in content['categories']}
+    assert {names[one['category_id']] for one in content['annotations']} <= set(split.base)
+    panoptic = CocoPanoptic(root, 'val')
+    for index in range(4):
+        image = panoptic[index]
+        for folder, known in (('val', SEMANTIC_CLASSES), ('val_base', (*split.base, *SCENES))):
+            path = root / f'annotations/semantic_{folder}' / Path(image.img_path).name
+            labels = np.asarray(Image.open(path))
+            for segment in image.segments:
+                name = panoptic.classes[segment.category]
+                value = SEMANTIC_CLASSES.index(name) if name in known else 255
+                assert (labels[image.read_ids() == segment.id] == value).all()
+
+
 def test_run_lengths_by_hand():
     mask = np.array([[1, 0], [1, 1]], bool)
     assert _run_lengths(mask) == dict(size=[2, 2], counts=[0, 2, 1, 1])
@@ -161,7 +181,7 @@ def test_run_lengths_by_hand():
 def test_writing_again_writes_the_same_bytes(root: Path, tmp_path: Path):
     again = write_split(tmp_path / 'again', 'val', 4)
     files = sorted(path.relative_to(root) for path in root.rglob('*') if path.is_file())
-    assert len(files) == 4 + 4 + 3
+    assert len(files) == 4 + 4 + 2 * 4 + 4
     for name in files:
         assert (root / name).read_bytes() == (again / name).read_bytes(), name
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from .scene import Microworld, Scene
-from .vocabulary import KINDS, SCENES
+from .vocabulary import KINDS, NAMES, NOVEL_NAMES, SCENES
 
 INFO = {'description': 'refineclip microworld: drawn images, no photographs', 'license': 'CC0'}
 STUFF_OFFSET = len(KINDS) + 1
+# Classes of the semantic maps: the named kinds, then the backgrounds; unnamed kinds are ignored.
+SEMANTIC_CLASSES = (*NAMES, *SCENES)
+IGNORED = 255
 CATEGORIES: list[dict[str, Any]] = [
     {'id': index + 1, 'name': kind.name, 'supercategory': kind.name, 'isthing': 1}
     for index, kind in enumerate(KINDS)
@@ -25,11 +29,13 @@ CATEGORIES: list[dict[str, Any]] = [
 
 
 def write_split(root: str | Path, split: str, num_images: int, seed: int = 0) -> Path:
-    """Draw the dense views of a split and write images, panoptic PNGs and three annotation files.
+    """Draw the dense views of a split and write images and their annotations.
 
     Files: ``<split>/*.png``, ``annotations/panoptic_<split>/*.png`` and
-    ``annotations/{panoptic,instances,captions}_<split>.json``. The same arguments write the same
-    bytes.
+    ``annotations/{panoptic,instances,captions}_<split>.json``; for open-vocabulary training
+    ``annotations/instances_<split>_base.json``, boxes of base kinds only, and semantic maps of
+    ``SEMANTIC_CLASSES`` in ``annotations/semantic_<split>/*.png``, and without the novel ones in
+    ``annotations/semantic_<split>_base/*.png``. The same arguments write the same bytes.
 
     Args:
         root: Folder of the data set.
@@ -47,7 +53,11 @@ def write_split(root: str | Path, split: str, num_images: int, seed: int = 0) ->
         raise ValueError(f'num_images: expected 1 or more, got {num_images}')
     root, world = Path(root), Microworld(split, 'dense', seed)
     labels = root / 'annotations' / f'panoptic_{split}'
-    for folder in (root / split, labels):
+    semantic = {
+        root / 'annotations' / f'semantic_{split}': _semantic_values(()),
+        root / 'annotations' / f'semantic_{split}_base': _semantic_values(NOVEL_NAMES),
+    }
+    for folder in (root / split, labels, *semantic):
         folder.mkdir(parents=True, exist_ok=True)
     images: list[dict[str, Any]] = []
     panoptic: list[dict[str, Any]] = []
@@ -59,6 +69,9 @@ def write_split(root: str | Path, split: str, num_images: int, seed: int = 0) ->
         images.append(dict(id=index, file_name=name, height=world.size, width=world.size))
         ids, segments = _segments(scene)
         Image.fromarray(np.stack([ids, 0 * ids, 0 * ids], axis=-1)).save(labels / name)
+        kinds = np.array([STUFF_OFFSET + scene.scene, *(kind + 1 for kind in scene.kinds)])
+        for folder, values in semantic.items():
+            Image.fromarray(values[kinds[scene.instances]]).save(folder / name)
         panoptic.append(dict(image_id=index, file_name=name, segments_info=segments))
         captions.append(dict(id=index, image_id=index, caption=scene.caption))
         for segment in segments:
@@ -73,15 +86,27 @@ def write_split(root: str | Path, split: str, num_images: int, seed: int = 0) ->
                     )
                 )
     things = [category for category in CATEGORIES if category['isthing']]
+    novel = {c['id'] for c in things if c['name'] not in NAMES or c['name'] in NOVEL_NAMES}
+    base = [one for one in instances if one['category_id'] not in novel]
     contents = {
-        'panoptic': dict(annotations=panoptic, categories=CATEGORIES),
-        'instances': dict(annotations=instances, categories=things),
-        'captions': dict(annotations=captions),
+        f'panoptic_{split}': dict(annotations=panoptic, categories=CATEGORIES),
+        f'instances_{split}': dict(annotations=instances, categories=things),
+        f'instances_{split}_base': dict(annotations=base, categories=things),
+        f'captions_{split}': dict(annotations=captions),
     }
-    for kind, content in contents.items():
-        path = root / 'annotations' / f'{kind}_{split}.json'
+    for name, content in contents.items():
+        path = root / 'annotations' / f'{name}.json'
         path.write_text(json.dumps(dict(info=INFO, images=images, **content)))
     return root
+
+
+def _semantic_values(left_out: Sequence[str]) -> NDArray[np.uint8]:
+    """Value of each category id in a semantic map."""
+    values = np.full(STUFF_OFFSET + len(SCENES), IGNORED, dtype=np.uint8)
+    for category in CATEGORIES:
+        if category['name'] in SEMANTIC_CLASSES and category['name'] not in left_out:
+            values[category['id']] = SEMANTIC_CLASSES.index(category['name'])
+    return values
 
 
 def _segments(scene: Scene) -> tuple[NDArray[np.uint8], list[dict[str, Any]]]:
