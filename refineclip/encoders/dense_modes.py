@@ -81,6 +81,16 @@ def value(block: BlockView, tokens: Tensor) -> Tensor:
     return _finish(block, tokens, block.value(tokens))
 
 
+@dense_mode('value-cls')
+def value_cls(block: BlockView, tokens: Tensor) -> Tensor:
+    """Like ``'value'``, but every token takes the class token's residual instead of its own.
+
+    This is the dense map of CAT-Seg (arXiv 2303.11797) as published at CVPR 2024.
+    """
+    mixed = tokens[:, :1] + block.output(block.value(tokens))
+    return mixed + block.mlp(mixed)
+
+
 @dense_mode('value-only')
 def value_only(block: BlockView, tokens: Tensor) -> Tensor:
     """Keep nothing but the value path: no mixing, no residual, no MLP.
