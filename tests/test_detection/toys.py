@@ -11,7 +11,7 @@ from mmengine.registry import MODELS, DefaultScope
 from torch.nn import functional as F
 
 ROOT = Path(__file__).resolve().parents[2]
-CONFIG = ROOT / 'configs' / 'detection' / 'toy' / 'fvit_microworld-clip_1xb4-30i_coco-toy.py'
+CONFIG = ROOT / 'configs' / 'detection' / 'toy' / 'fvit_microworld-clip_1xb4-30i_ov-coco-128.py'
 NAMES = ('dax', 'wug', 'blick', 'fep')
 BASE = ('dax', 'wug', 'blick')
 

@@ -30,7 +30,3 @@ env_cfg = dict(
 randomness = dict(seed=0)
 load_from = None
 resume = False
-
-train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=3, val_interval=1)
-val_cfg = dict(type='ValLoop')
-test_cfg = dict(type='TestLoop')

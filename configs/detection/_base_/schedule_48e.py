@@ -1,0 +1,17 @@
+# F-ViT's schedule of OV-LVIS: batches of 64 images, 48 epochs, steps at 32 and 44.
+train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=48, val_interval=4)
+val_cfg = dict(type='ValLoop')
+test_cfg = dict(type='TestLoop')
+
+optim_wrapper = dict(
+    type='AmpOptimWrapper',
+    loss_scale=512.0,
+    optimizer=dict(type='AdamW', lr=1e-4, weight_decay=0.1),
+    clip_grad=dict(max_norm=1.0, norm_type=2),
+)
+param_scheduler = [
+    dict(type='LinearLR', start_factor=1e-3, by_epoch=False, begin=0, end=250),
+    dict(type='MultiStepLR', by_epoch=True, begin=0, end=48, milestones=[32, 44], gamma=0.1),
+]
+# Images per step that lr belongs to, for --auto-scale-lr.
+auto_scale_lr = dict(enable=False, base_batch_size=64)

@@ -1,1 +1,0 @@
-_base_ = ['../../_base_/models/fvit_toy.py', '../_base_/runtime.py']
