@@ -39,6 +39,8 @@ class TextClassifier(BaseModule):
         base_names: The classes that training teaches, or a file of them; the others are held out
             of its softmax and count as novel at test time. None: all of ``names``. Whatever the
             vocabulary, a class is base if its name is one of these.
+        relu: Clip the projected features at zero; F-ViT's published heads do, whose projection is
+            the class branch's linear layer (``num_cls_fcs=1``).
         temperature: Initial temperature; 50 in F-ViT.
         learn_temperature: Train it.
         learn_background: Train the embedding of the background in place of that of the word
@@ -61,6 +63,7 @@ class TextClassifier(BaseModule):
         split: str | None = None,
         names: Sequence[str] | str | Path | None = None,
         base_names: Sequence[str] | str | Path | None = None,
+        relu: bool = False,
         temperature: float = 50.0,
         learn_temperature: bool = True,
         learn_background: bool = False,
@@ -81,6 +84,7 @@ class TextClassifier(BaseModule):
         self.register_buffer('is_base', torch.empty(0, dtype=torch.bool), persistent=False)
         self._mark_base()
         self.projection = nn.Linear(in_features, self.embed_dim)
+        self.relu = relu
         self.temperature = nn.Parameter(
             torch.tensor(float(temperature)), requires_grad=learn_temperature
         )
@@ -112,7 +116,10 @@ class TextClassifier(BaseModule):
 
     def forward(self, features: Tensor) -> Tensor:
         """Logits (R, C + 1) of features (R, in_features), background last."""
-        return cosine_logits(self.projection(features), self.embeddings, self.temperature)
+        projected = self.projection(features)
+        if self.relu:
+            projected = F.relu(projected)
+        return cosine_logits(projected, self.embeddings, self.temperature)
 
     def _rows(self, names: tuple[str, ...]) -> tuple[str, ...]:
         return names if self.learn_background else check_vocabulary((*names, BACKGROUND), 'names')

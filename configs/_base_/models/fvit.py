@@ -57,9 +57,13 @@ model = dict(
             in_channels=256,
             roi_feat_size=7,
             fc_out_channels=embed_dims,
+            # Published: one linear layer per branch after the shared two, each with its ReLU; the
+            # classifier's projection is that of the class branch.
+            num_reg_fcs=1,
             norm_cfg=norm_cfg,
             classifier=dict(
                 split='ov-coco',
+                relu=True,
                 temperature=50.0,
                 text=dict(
                     model='EVA02-B-16',
