@@ -5,6 +5,8 @@ from .fvit_bbox_head import FViTBBoxHead
 from .fvit_roi_head import FViTRoIHead
 from .inferencer import OVDetInferencer
 from .normed_rpn_head import NormedRPNHead
+from .ov_datasets import OVCocoDataset, OVLVISDataset
+from .ov_metrics import FastLVISMetric, FastOVCocoMetric
 from .score_fusion import fuse_scores
 from .text_classifier import TextClassifier
 from .upsample_stem import UpsampleStem
@@ -15,8 +17,12 @@ __all__ = [
     'FViT',
     'FViTBBoxHead',
     'FViTRoIHead',
+    'FastLVISMetric',
+    'FastOVCocoMetric',
     'NormedRPNHead',
+    'OVCocoDataset',
     'OVDetInferencer',
+    'OVLVISDataset',
     'TextClassifier',
     'UpsampleStem',
     'fuse_scores',

@@ -1,5 +1,5 @@
-# F-ViT's schedule of OV-COCO: batches of 64 images, 3 epochs at one learning rate. Its author: epoch
-# 2 is usually the best, then the base classes over-fit.
+# F-ViT's schedule of OV-COCO: batches of 64 images, 3 epochs at one learning rate. Its author:
+# epoch 2 is usually the best, then the base classes over-fit.
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=3, val_interval=1)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')

@@ -1,5 +1,5 @@
-# The OV-LVIS detector on EVA-02-CLIP L/14-336, tested on Objects365 v1 without its masks. One share of
-# the CLIP map for all classes, both temperatures fixed (F-ViT's published transfer configs):
+# The OV-LVIS detector on EVA-02-CLIP L/14-336, tested on Objects365 v1 without its masks. One share
+# of the CLIP map for all classes, both temperatures fixed (F-ViT's published transfer configs):
 # python tools/test.py THIS work_dirs/fvit-mask_eva02-vit-l14-336_8xb8-amp-48e_ov-lvis-896/LAST.pth
 _base_ = [
     '../../_base_/models/fvit_l14.py',
