@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -189,6 +188,7 @@ def read_context_labels(path: str | Path) -> dict[int, str]:
         )
     lines = [line.split(':', 1) for line in path.read_text().splitlines() if ':' in line]
     labels = {int(number): name.strip() for number, name in lines}
+    labels.pop(0, None)  # "0: empty" stands for no label
     if list(labels) != list(range(1, len(labels) + 1)):
         raise ValueError(
             f'{path}: expected lines "1: name", "2: name", ..., got {list(labels)[:5]}'
@@ -235,8 +235,3 @@ class CocoPanopticSegDataset(BaseSegDataset):
             )
             for image in self.panoptic
         ]
-
-
-def write_class_file(path: Path, names: Sequence[str]) -> None:
-    """Write names as the JSON list that :class:`ADE20K847Dataset` reads."""
-    path.write_text(json.dumps(list(names), indent=0) + '\n')
