@@ -14,6 +14,7 @@ from refineclip.segmentation.datasets import (
 )
 from refineclip.segmentation.inference import build_text_segmentor, segment_image
 from refineclip.segmentation.loading import LoadSegLabels
+from refineclip.segmentation.microworld_dataset import MicroworldSegDataset
 from refineclip.segmentation.pixel_bce_loss import PixelBCELoss
 from refineclip.segmentation.prompted_text import PromptedTextEncoder
 from refineclip.segmentation.text_segmentor import TextSegmentor
@@ -29,6 +30,7 @@ __all__ = [
     'CocoPanopticSegDataset',
     'CostAggregationHead',
     'LoadSegLabels',
+    'MicroworldSegDataset',
     'PascalContext459Dataset',
     'PascalVOC20Dataset',
     'PascalVOC20bDataset',

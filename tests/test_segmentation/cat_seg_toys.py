@@ -35,11 +35,12 @@ WINDOWS = dict(mode='windows', size=64, window=48, stride=16)
 def randomize(module: nn.Module) -> nn.Module:
     """Give every parameter a value, so that nothing is hidden behind a zero."""
     generator = torch.Generator().manual_seed(0)
-    for parameter in module.parameters():
-        scale = 0.3 if parameter.ndim > 1 else 0.1
-        offset = 1.0 if parameter.ndim == 1 else 0.0
-        noise = torch.randn(parameter.shape, generator=generator)
-        parameter.data.copy_(offset * parameter.data + scale * noise)
+    for owner in module.modules():
+        for name, parameter in owner.named_parameters(recurse=False):
+            noise = torch.randn(parameter.shape, generator=generator)
+            parameter.data.copy_(noise * (0.3 if parameter.ndim > 1 else 0.1))
+            if isinstance(owner, (nn.LayerNorm, nn.GroupNorm)) and name == 'weight':
+                parameter.data += 1
     return module
 
 

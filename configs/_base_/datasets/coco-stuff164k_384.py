@@ -1,0 +1,50 @@
+# COCO-Stuff, 171 classes, as CAT-Seg trains on it (arXiv 2303.11797, released configs).
+data_root = 'data/coco_stuff164k'
+crop_size = (384, 384)
+load_labels = dict(type='LoadSegLabels', num_labels=171)
+
+train_pipeline = [
+    dict(type='LoadImageFromFile'),
+    load_labels,
+    # Pillow's resizing smooths when it shrinks, OpenCV's does not; the released code uses Pillow.
+    # The longest side is detectron2's default.
+    dict(type='Resize', scale=(1333, 384), keep_ratio=True, backend='pillow'),
+    dict(type='RandomCrop', crop_size=crop_size, cat_max_ratio=1.0),
+    dict(type='PhotoMetricDistortion'),
+    dict(type='RandomFlip', prob=0.5),
+    dict(type='PackSegInputs'),
+]
+test_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='Resize', scale=(2560, 640), keep_ratio=True, backend='pillow'),
+    # After the resizing, so that labels keep their size.
+    load_labels,
+    dict(type='PackSegInputs'),
+]
+train_dataloader = dict(
+    batch_size=4,
+    num_workers=8,
+    persistent_workers=True,
+    sampler=dict(type='InfiniteSampler', shuffle=True),
+    dataset=dict(
+        type='COCOStuffDataset',
+        data_root=data_root,
+        data_prefix=dict(img_path='images/train2017', seg_map_path='annotations/train2017'),
+        pipeline=train_pipeline,
+    ),
+)
+val_dataloader = dict(
+    batch_size=1,
+    num_workers=4,
+    persistent_workers=True,
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dict(
+        type='COCOStuffDataset',
+        data_root=data_root,
+        data_prefix=dict(img_path='images/val2017', seg_map_path='annotations/val2017'),
+        pipeline=test_pipeline,
+    ),
+)
+test_dataloader = val_dataloader
+val_evaluator = dict(type='IoUMetric', iou_metrics=['mIoU'])
+test_evaluator = val_evaluator
