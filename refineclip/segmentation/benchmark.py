@@ -96,43 +96,12 @@ class Benchmark:
         del cfg['type']
         return self.dataset(**cfg, pipeline=list(pipeline), test_mode=True)
 
-    def vocabulary(self, root: str | Path = 'data', readable: bool = True) -> tuple[str, ...]:
-        """Names of the classes.
+    def vocabulary(self, root: str | Path = 'data') -> tuple[str, ...]:
+        """Names of the classes as the data set writes them.
 
         Args:
             root: Folder of all data sets; the names of some lie beside their data.
-            readable: As one would say them, see :func:`readable_name`; otherwise as the data set
-                writes them, which is what CAT-Seg trains and tests with.
         """
         if 'classes' in self.dataset.METAINFO:
-            classes = self.dataset.METAINFO['classes']
-        else:
-            classes = self.build(root).metainfo['classes']
-        return tuple(readable_name(name) if readable else name.strip() for name in classes)
-
-
-# Words that Pascal's developers wrote in one.
-_APART = {
-    'diningtable': 'dining table',
-    'pottedplant': 'potted plant',
-    'tvmonitor': 'tv monitor',
-    'playingfield': 'playing field',
-}
-
-
-def readable_name(name: str) -> str:
-    """Write the name of a class as one would say it.
-
-    ``'diningtable'`` becomes ``'dining table'``; COCO-Stuff's endings go: ``'sky-other'`` is
-    ``'sky'``, ``'door-stuff'`` is ``'door'``, ``'wall-brick'`` is ``'brick wall'``. CAT-Seg keeps
-    the endings, which its training has seen; the original names are those of the data set class.
-    """
-    name = name.strip()
-    if name.endswith(('-other', '-stuff', '-merged')):
-        return readable_name(name.rpartition('-')[0])
-    head, dash, material = name.partition('-')
-    if dash and head in ('wall', 'floor', 'ceiling'):
-        return f'{material} {head}'
-    if dash and head == 'window':
-        return f'{head} {material}'
-    return _APART.get(name, name)
+            return tuple(self.dataset.METAINFO['classes'])
+        return tuple(self.build(root).metainfo['classes'])

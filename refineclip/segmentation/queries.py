@@ -6,6 +6,30 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 BACKGROUND = 'background'
+# Words that the data sets' authors wrote in one.
+_APART = {
+    'diningtable': 'dining table',
+    'pottedplant': 'potted plant',
+    'tvmonitor': 'tv monitor',
+    'playingfield': 'playing field',
+}
+
+
+def readable_name(name: str) -> str:
+    """Write the name of a class as one would say it.
+
+    ``'diningtable'`` becomes ``'dining table'``; COCO's endings go: ``'sky-other'`` is ``'sky'``,
+    ``'door-stuff'`` is ``'door'``, ``'wall-brick'`` is ``'brick wall'``. Other names stay.
+    """
+    name = name.strip()
+    if name.endswith(('-other', '-stuff', '-merged')):
+        return readable_name(name.rpartition('-')[0])
+    head, dash, material = name.partition('-')
+    if dash and head in ('wall', 'floor', 'ceiling'):
+        return f'{material} {head}'
+    if dash and head == 'window':
+        return f'{head} {material}'
+    return _APART.get(name, name)
 
 
 @dataclass(frozen=True)
@@ -30,6 +54,7 @@ def make_queries(
     synonyms: str = 'max',
     background_names: Sequence[str] = (),
     threshold: bool = False,
+    readable: bool = True,
 ) -> Queries:
     """Lay out the texts of a vocabulary.
 
@@ -40,6 +65,7 @@ def make_queries(
         background_names: What the class named 'background' is compared with. Names that are classes
             themselves are left out: VOC's background holds sky, Context's does not.
         threshold: Unlikely pixels become background; then it needs no text.
+        readable: Write names as one would say them, see :func:`readable_name`.
 
     Raises:
         ValueError: If there is no name, one is empty, or ``synonyms`` is unknown.
@@ -51,6 +77,8 @@ def make_queries(
         raise ValueError(
             f'expected one class name or more, none of them empty, got {list(names)[:5]}'
         )
+    if readable:
+        parts = [[readable_name(part) for part in group] for group in parts]
     titles = [group[0] for group in parts]
     background = titles.index(BACKGROUND) if BACKGROUND in titles else None
     if background is not None:

@@ -50,6 +50,7 @@ class TextSegmentor(BaseSegmentor):
         vocabulary: C class names, synonyms separated by ``;``, or a file of them; or set later.
         synonyms: ``'max'`` (SCLIP's) or ``'mean'``, see
             :func:`~refineclip.segmentation.queries.make_queries`.
+        readable_names: Write names of data sets as one would say them: 'sky-other' as 'sky'.
         background_names: What the class 'background' looks like, in words.
         prob_thd: Probability below which a pixel is background; 0 disables it. SCLIP takes 0.1.
         logit_scale: Factor of the cosines before the softmax of ``prob_thd``; 40 is SCLIP's
@@ -77,6 +78,7 @@ class TextSegmentor(BaseSegmentor):
         text: dict[str, Any],
         vocabulary: Sequence[str] | str | Path | None = None,
         synonyms: str = 'max',
+        readable_names: bool = True,
         background_names: Sequence[str] = (),
         prob_thd: float = 0.0,
         logit_scale: float = 40.0,
@@ -114,7 +116,8 @@ class TextSegmentor(BaseSegmentor):
         self.text_cfg = dict(text)
         self.text: TextBank | None = None
         self.text_head = None if text_head is None else TextHead.load(text_head)
-        self.synonyms, self.background_names = synonyms, tuple(background_names)
+        self.synonyms, self.readable_names = synonyms, readable_names
+        self.background_names = tuple(background_names)
         self.prob_thd, self.logit_scale = prob_thd, logit_scale
         self.chunk_size, self.window_batch = chunk_size, window_batch
         self.keep_logits = keep_logits
@@ -126,7 +129,11 @@ class TextSegmentor(BaseSegmentor):
     def _set_names(self, names: Sequence[str] | str | Path) -> None:
         names = read_vocabulary(names) if isinstance(names, str | Path) else tuple(names)
         self.queries = make_queries(
-            names, self.synonyms, self.background_names, threshold=self.prob_thd > 0
+            names,
+            self.synonyms,
+            self.background_names,
+            threshold=self.prob_thd > 0,
+            readable=self.readable_names,
         )
         self.names, self.text = names, None
 

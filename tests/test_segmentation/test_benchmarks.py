@@ -9,9 +9,11 @@ import pytest
 
 pytest.importorskip('mmseg.datasets')
 
-from refineclip.segmentation.benchmark import readable_name
+from mmengine.config import Config
+
 from refineclip.segmentation.benchmarks import BENCHMARKS, GROUPS, get_benchmark, parse_benchmarks
 from refineclip.segmentation.label_check import check_labels
+from refineclip.segmentation.queries import make_queries, readable_name
 
 from . import toy_layouts
 from .toy_text import stripes, write_labels
@@ -40,8 +42,9 @@ def test_vocabulary_has_a_word_for_every_label(name: str) -> None:
     benchmark = BENCHMARKS[name]
     words = benchmark.vocabulary()
     assert len(words) == (59 if name == 'voc20b' else benchmark.num_labels)
-    assert len(set(words)) == len(words)
-    assert all(word == word.strip() for word in words)
+    texts = make_queries(words).texts
+    assert len(set(texts)) == len(texts) == len(words)
+    assert not any('other' in text or text != text.strip() for text in texts)
     assert benchmark.has_background == ('background' in words)
 
 
@@ -102,3 +105,21 @@ def test_report_names_what_is_broken(tmp_path: Path) -> None:
     assert 'got [21]' in text
     assert 'got 40 x 48 px' in text
     assert '... and 1 more' in text
+
+
+@pytest.mark.parametrize('name', BENCHMARKS)
+def test_configs_say_the_same_as_the_table(repo_root: Path, name: str) -> None:
+    """A config must be readable by itself, so it repeats what the table says."""
+    benchmark = BENCHMARKS[name]
+    cfg = Config.fromfile(repo_root / 'configs' / '_base_' / 'datasets' / f'seg-{name}.py')
+    dataset = cfg.test_dataloader.dataset.to_dict()
+    pipeline = dataset.pop('pipeline')
+    assert dataset == benchmark.dataset_cfg('data')
+    assert pipeline[2] == benchmark.loader_cfg()
+    assert cfg.test_evaluator.to_dict() == benchmark.evaluator_cfg()
+    folder = repo_root / 'configs' / 'segmentation' / 'training-free'
+    [single] = folder.glob(f'text-seg_openai-vit-b16_{name}-*.py')
+    runtime = Config.fromfile(single, import_custom_modules=False)
+    scale = runtime.benchmark_scales.get(name, (2048, 336))
+    assert tuple(pipeline[1]['scale']) == tuple(scale)
+    assert single.stem.endswith(f'-{scale[1]}')

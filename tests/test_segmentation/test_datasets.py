@@ -42,9 +42,9 @@ def test_three_readings_of_voc(tmp_path: Path) -> None:
 
 
 def test_voc20b_names_context_after_voc() -> None:
-    names = get_benchmark('voc20b').vocabulary(readable=False)
-    assert names[:20] == get_benchmark('voc20').vocabulary(readable=False)
-    context = set(get_benchmark('pc59').vocabulary(readable=False)) - {'table'}
+    names = get_benchmark('voc20b').vocabulary()
+    assert names[:20] == get_benchmark('voc20').vocabulary()
+    context = set(get_benchmark('pc59').vocabulary()) - {'table'}
     assert len(names) == 59
     assert set(names) == context | {'diningtable'}
 

@@ -1,0 +1,26 @@
+# Full ADE20K val, 847 classes, 16 bits: 2,000 images, tools/prepare/ade20k_847.py.
+# Shorter side; SCLIP's protocol (arXiv 2312.01597, released configs).
+test_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='Resize', scale=(2048, 336), keep_ratio=True),
+    # After the resizing, so that labels keep their size.
+    dict(type='LoadSegLabels', num_labels=847, ignore_index=65535),
+    dict(type='PackSegInputs'),
+]
+test_dataloader = dict(
+    batch_size=1,
+    num_workers=4,
+    persistent_workers=True,
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dict(
+        type='ADE20K847Dataset',
+        data_root='data/ADE20K_2021_17_01',
+        data_prefix=dict(
+            img_path='images_detectron2/validation',
+            seg_map_path='annotations_detectron2/validation',
+        ),
+        pipeline=test_pipeline,
+    ),
+)
+test_evaluator = dict(type='VocabularyIoUMetric', iou_metrics=['mIoU'], ignore_index=65535)
+test_cfg = dict(type='TestLoop')

@@ -1,0 +1,5 @@
+_base_ = [
+    '../../_base_/models/text-seg_eva02-vit-b16.py',
+    '../../_base_/datasets/seg-a150.py',
+    '../../_base_/text-seg_runtime.py',
+]

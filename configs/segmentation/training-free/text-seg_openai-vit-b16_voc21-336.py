@@ -1,0 +1,5 @@
+_base_ = [
+    '../../_base_/models/text-seg_openai-vit-b16.py',
+    '../../_base_/datasets/seg-voc21.py',
+    '../../_base_/text-seg_runtime.py',
+]
