@@ -1,4 +1,4 @@
-"""``python -m refineclip evaluate {regions,spatial,image}``: measure encoders side by side."""
+"""``python -m refineclip evaluate {regions,spatial,image,synonyms}``: measure side by side."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ KINDS = {
     'regions': 'name ground-truth regions of COCO panoptic by class names: boxes, masks, crops',
     'spatial': 'spatial awareness of dense maps without language, on COCO panoptic',
     'image': 'zero-shot classification and retrieval: what refinement costs at image level',
+    'synonyms': 'a detector tested with each class name replaced by a synonym',
 }
 
 
@@ -22,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     lines = '\n'.join(f'  {name:10s}{text}' for name, text in KINDS.items())
     parser = argparse.ArgumentParser(
         prog='python -m refineclip evaluate',
-        description=f'Measure encoders side by side.\n\nkinds:\n{lines}',
+        description=f'Measure encoders or vocabularies side by side.\n\nkinds:\n{lines}',
         epilog='`python -m refineclip evaluate KIND --help` lists the options of a kind.',
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
