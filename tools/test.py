@@ -21,6 +21,15 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         '--work-dir', help='folder for logs and metrics (default: work_dirs/<config name>)'
     )
     parser.add_argument('--out', type=Path, metavar='FILE.pkl', help='also save all predictions')
+    words = parser.add_mutually_exclusive_group()
+    words.add_argument(
+        '--texts',
+        metavar='"A . B"',
+        help="open vocabulary: other names of the data set's classes, in their order",
+    )
+    words.add_argument(
+        '--vocabulary', type=Path, metavar='FILE', help='the same, a name a line, synonyms after ;'
+    )
     parser.add_argument(
         '--cfg-options',
         nargs='+',
@@ -70,7 +79,30 @@ def load_config(args: argparse.Namespace) -> Config:
         cfg.work_dir = args.work_dir
     elif cfg.get('work_dir') is None:
         cfg.work_dir = str(Path('work_dirs') / args.config.stem)
+    if args.texts is not None or args.vocabulary is not None:
+        set_vocabulary(cfg, args)
     return cfg
+
+
+def set_vocabulary(cfg: Config, args: argparse.Namespace) -> None:
+    """Give the names to the config's vocabulary hook.
+
+    Raises:
+        SystemExit: With a message, when there is no such hook, or names are empty or doubled.
+    """
+    from refineclip.datasets.vocabularies import parse_texts, read_vocabulary
+
+    hooks = [hook for hook in cfg.get('custom_hooks', []) if 'VocabularyHook' in str(hook['type'])]
+    if not hooks:
+        raise SystemExit(
+            'expected a config with a vocabulary hook in custom_hooks for --texts or --vocabulary, '
+            f'got none in {args.config}'
+        )
+    try:
+        names = parse_texts(args.texts) if args.texts else read_vocabulary(args.vocabulary)
+    except (ValueError, FileNotFoundError) as error:
+        raise SystemExit(str(error)) from error
+    hooks[0]['vocabulary'] = list(names)
 
 
 def main() -> None:

@@ -68,16 +68,20 @@ class FViT(TwoStageDetector):
     def _anchor_strides(self) -> list[float]:
         return [stride[0] for stride in self.rpn_head.prior_generator.strides]
 
-    def set_vocabulary(self, names: Sequence[str] | str | Path) -> None:
+    def set_vocabulary(
+        self, names: Sequence[str] | str | Path, classes: Sequence[str] | None = None
+    ) -> None:
         """Detect other classes from now on; no weight changes.
 
         Args:
             names: Class names, synonyms of one class separated by ``;``; or a file of them.
+            classes: What the names stand for, where they are other names of known classes: these
+                then decide which are base. None: the names themselves do.
 
         Raises:
             ValueError: A name is empty or doubled, or the given embeddings lack it.
         """
-        self.roi_head.bbox_head.set_vocabulary(names)
+        self.roi_head.bbox_head.set_vocabulary(names, classes)
 
     @property
     def vocabulary(self) -> tuple[str, ...]:

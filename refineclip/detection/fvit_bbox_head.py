@@ -56,9 +56,11 @@ class FViTBBoxHead(ConvFCBBoxHead):
         self.background_weight = background_weight
         self._weigh_classes()
 
-    def set_vocabulary(self, names: Sequence[str] | str | Path) -> None:
-        """Detect other classes from now on."""
-        self.fc_cls.set_vocabulary(names)
+    def set_vocabulary(
+        self, names: Sequence[str] | str | Path, classes: Sequence[str] | None = None
+    ) -> None:
+        """Detect other classes from now on, see :meth:`TextClassifier.set_vocabulary`."""
+        self.fc_cls.set_vocabulary(names, classes)
         self.num_classes = len(self.fc_cls.names)
         self._weigh_classes()
 

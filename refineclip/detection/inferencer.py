@@ -55,6 +55,8 @@ class OVDetInferencer(DetInferencer):
         if texts is not None:
             # Before the model is built, so that the config's own names are not embedded first.
             config.model.roi_head.bbox_head.classifier.update(names=list(_names(texts)))
+        # It draws into files; the config's backends would ask for the folder of a run.
+        config.get('visualizer', {}).pop('vis_backends', None)
         super().__init__(config, None if weights is None else str(weights), **kwargs)
         self._name_classes()
 

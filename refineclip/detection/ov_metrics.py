@@ -258,4 +258,6 @@ def _mean(values: np.ndarray) -> float:
 
 
 def _log(message: object) -> None:
-    print_log(str(message), logger='current')
+    """Log the summary, and not that each step began and ended."""
+    if 'Average' in str(message):
+        print_log(str(message), logger='current')

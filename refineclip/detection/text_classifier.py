@@ -109,10 +109,18 @@ class TextClassifier(BaseModule):
         background = F.normalize(self.background.float(), dim=1)
         return torch.cat([self.bank.embeddings, background])
 
-    def set_vocabulary(self, names: Sequence[str] | str | Path) -> None:
-        """Classify among other names from now on."""
+    def set_vocabulary(
+        self, names: Sequence[str] | str | Path, classes: Sequence[str] | None = None
+    ) -> None:
+        """Classify among other names from now on.
+
+        Args:
+            names: See the class.
+            classes: What the names stand for, one each: then these decide what is base, so that a
+                synonym of a trained class is not taken for a novel one. None: the names decide.
+        """
         self.bank.set_vocabulary(self._rows(_read(names, 'vocabulary')))
-        self._mark_base()
+        self._mark_base(classes)
 
     def forward(self, features: Tensor) -> Tensor:
         """Logits (R, C + 1) of features (R, in_features), background last."""
@@ -124,8 +132,12 @@ class TextClassifier(BaseModule):
     def _rows(self, names: tuple[str, ...]) -> tuple[str, ...]:
         return names if self.learn_background else check_vocabulary((*names, BACKGROUND), 'names')
 
-    def _mark_base(self) -> None:
-        flags = [title_of(name) in self.base_titles for name in self.names]
+    def _mark_base(self, classes: Sequence[str] | None = None) -> None:
+        flags = [title_of(name) in self.base_titles for name in classes or self.names]
+        if len(flags) != len(self.names):
+            raise ValueError(
+                f'classes: expected one for each of {len(self.names)} names, got {len(flags)}'
+            )
         self.is_base = torch.tensor(flags, device=self.is_base.device)
 
 

@@ -25,7 +25,7 @@ class DetVocabularyHook(Hook):
 
     Args:
         vocabulary: Test with these names, or a file of them, in place of the data set's classes;
-            one for each class, in their order (synonyms, translations).
+            one for each class, in their order (synonyms, translations). What is base stays base.
     """
 
     priority = 'NORMAL'  # before LoggerHook, which writes the result file
@@ -47,10 +47,10 @@ class DetVocabularyHook(Hook):
                 f'base_names: expected names out of the vocabulary of {len(titles)} classes, got '
                 f'{len(strangers)} others: {strangers[:5]}'
             )
-        for loader in (runner.train_dataloader, runner.val_dataloader):
-            if loader is None:
+        for loop in (runner.train_loop, runner.val_loop):
+            if loop is None:
                 continue
-            classes = list(_classes(loader))
+            classes = list(_classes(loop.dataloader))
             if _keys(classes) != _keys(titles):
                 pairs = [
                     (a, b)
@@ -77,7 +77,7 @@ class DetVocabularyHook(Hook):
                 f'{len(names)}; to detect other things, use python -m refineclip detect'
             )
         if self.vocabulary is not None or _keys(names) != _keys(model.vocabulary):
-            model.set_vocabulary(names)
+            model.set_vocabulary(names, classes)
 
     def after_test_epoch(self, runner: Runner, metrics: dict[str, Any] | None = None) -> None:
         """Write temperatures, alpha, beta, normalisation and so on into the result json."""

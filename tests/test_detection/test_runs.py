@@ -1,0 +1,213 @@
+"""Whole runs: train, test, resume, detect, on drawn images and on real ones in the real layout."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+pytest.importorskip('mmdet.models')
+
+from mmengine.config import Config
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+
+import refineclip.detection  # noqa: F401
+
+from . import toys
+
+pytestmark = pytest.mark.mm
+
+
+class LossHook(Hook):
+    """Keep the losses."""
+
+    def __init__(self) -> None:
+        self.losses: list[float] = []
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        self.losses.append(outputs['loss'].item())
+
+
+def train(cfg: Config) -> tuple[Runner, list[float]]:
+    runner = Runner.from_cfg(cfg)
+    hook = LossHook()
+    runner.register_hook(hook)
+    runner.train()
+    return runner, hook.losses
+
+
+@pytest.fixture(scope='module')
+def trained(tmp_path_factory) -> tuple[Config, list[float], dict]:
+    """A short training on drawn images, its losses, and what it validated to."""
+    root = tmp_path_factory.mktemp('drawn')
+    cfg = toys.run_config(root / 'data', root / 'work')
+    cfg.train_cfg.update(max_iters=16, val_interval=16)
+    cfg.default_hooks.checkpoint.interval = 8
+    torch.manual_seed(0)
+    runner, losses = train(cfg)
+    return cfg, losses, dict(runner.message_hub.log_scalars)
+
+
+def test_loss_falls_and_the_split_is_scored(trained):
+    _, losses, scalars = trained
+    assert len(losses) == 16
+    assert sum(losses[-4:]) < 0.7 * sum(losses[:4])
+    for name in ('base_ap50', 'novel_ap50', 'bbox_mAP_50'):
+        assert f'val/coco/{name}' in scalars
+
+
+def test_resume_goes_on_where_it_stopped(trained, tmp_path):
+    cfg = cfg_of(trained, tmp_path)
+    cfg.load_from = str(Path(trained[0].work_dir) / 'iter_8.pth')
+    cfg.resume = True
+    cfg.train_cfg.update(max_iters=10, val_interval=100)
+    _, losses = train(cfg)
+    assert len(losses) == 2
+    assert losses[0] < 0.9 * trained[1][0]
+
+
+def cfg_of(trained, tmp_path: Path) -> Config:
+    cfg = toys.quiet(trained[0].copy(), tmp_path / 'work')
+    cfg.model.roi_head.bbox_head.classifier.text.cache_dir = str(Path(trained[0].work_dir) / 'text')
+    return cfg
+
+
+def test_score_and_its_settings_are_written_side_by_side(trained, tmp_path):
+    cfg = cfg_of(trained, tmp_path)
+    cfg.load_from = str(Path(trained[0].work_dir) / 'iter_16.pth')
+    cfg.model.roi_head.score_fusion.beta = 0.7
+    metrics = Runner.from_cfg(cfg).test()
+    (file,) = (tmp_path / 'work').glob('*/*.json')
+    written = json.loads(file.read_text())
+    assert written['coco/novel_ap50'] == pytest.approx(metrics['coco/novel_ap50'])
+    assert written['alpha'] == 0.1
+    assert written['beta'] == 0.7
+    assert written['image_mean'] == [127.5] * 3
+    assert written['det_temperature'] != 50  # the learned one
+
+
+def test_other_names_for_the_same_classes(trained, tmp_path):
+    """A synonym of a base class stays base."""
+    cfg = cfg_of(trained, tmp_path)
+    cfg.load_from = str(Path(trained[0].work_dir) / 'iter_16.pth')
+    names = [f'word{index}' for index in range(24)]
+    cfg.custom_hooks[0].vocabulary = names
+    cfg.test_dataloader.dataset.indices = 2
+    runner = Runner.from_cfg(cfg)
+    runner.test()
+    assert runner.model.vocabulary == tuple(names)
+    assert runner.model.roi_head.bbox_head.fc_cls.is_base.tolist() == [True] * 16 + [False] * 8
+    cfg.custom_hooks[0].vocabulary = names[:3]
+    cfg.experiment_name += 'short'
+    with pytest.raises(ValueError, match="each of the data set's 24 classes, got 3"):
+        Runner.from_cfg(cfg).test()
+
+
+def test_classes_in_another_order_are_refused(trained, tmp_path):
+    cfg = cfg_of(trained, tmp_path)
+    names = cfg.model.roi_head.bbox_head.classifier.names
+    names[0], names[1] = names[1], names[0]
+    with pytest.raises(ValueError, match=r"same order; first different .*\('dax', 'wug'\)"):
+        Runner.from_cfg(cfg).train()
+
+
+def test_base_names_outside_the_vocabulary_are_refused(trained, tmp_path):
+    cfg = cfg_of(trained, tmp_path)
+    cfg.model.roi_head.bbox_head.classifier.base_names = ['dax', 'wugg']
+    with pytest.raises(ValueError, match=r"got 1 others: \['wugg'\]"):
+        Runner.from_cfg(cfg).train()
+
+
+def test_real_photos_in_the_real_layout(shared_data, repo_root, tmp_path):
+    """prepare, train and validate OV-COCO on a subset of COCO."""
+    coco = shared_data / 'coco'
+    command = [sys.executable, 'tools/prepare/ov_coco.py', str(coco), '--out-dir', str(tmp_path)]
+    subprocess.run(command, cwd=repo_root, check=True, capture_output=True, timeout=120)
+    cfg = toys.quiet(Config.fromfile(toys.CONFIG), tmp_path / 'work')
+    for phase, file in (
+        ('train', 'instances_train2017_seen_2_65_cat.json'),
+        ('val', 'instances_val2017_all_2.json'),
+    ):
+        cfg[f'{phase}_dataloader'].dataset.update(
+            data_root=str(coco), ann_file=str(tmp_path / file)
+        )
+    cfg.val_evaluator.ann_file = str(tmp_path / file)
+    cfg.val_dataloader.dataset.indices = 6
+    cfg.train_cfg.update(max_iters=8, val_interval=8)
+    cfg.train_dataloader.batch_size = 2
+    runner, losses = train(cfg)
+    assert losses[-1] < losses[0]
+    assert runner.model.vocabulary[:2] == ('person', 'bicycle')
+    assert 'val/coco/novel_ap50' in runner.message_hub.log_scalars
+
+
+@pytest.mark.slow
+def test_eight_images_are_learned_by_heart(tmp_path):
+    """Assignment, losses and decoding are right end to end: AP50 of the training images."""
+    cfg = toys.run_config(tmp_path / 'data', tmp_path / 'work', size=128)
+    names = list(cfg.model.roi_head.bbox_head.classifier.names)
+    cfg.model.roi_head.bbox_head.classifier.base_names = names
+    metainfo = dict(classes=names, base_classes=names, novel_classes=names)
+    ann_file = 'annotations/instances_train2017.json'
+    for phase in ('train', 'val'):
+        cfg[f'{phase}_dataloader'].dataset.update(
+            ann_file=ann_file, metainfo=metainfo, data_prefix=dict(img='train2017/')
+        )
+    cfg.train_dataloader.dataset.pipeline = [
+        step for step in cfg.train_dataloader.dataset.pipeline if step['type'] != 'RandomFlip'
+    ]
+    cfg.val_evaluator.ann_file = str(tmp_path / 'data' / ann_file)
+    cfg.train_cfg.update(max_iters=200, val_interval=200)
+    runner, _ = train(cfg)
+    ap50 = runner.message_hub.get_scalar('val/coco/bbox_mAP_50').current()
+    assert ap50 > 0.5, f'AP50 of the training images: {ap50:.3f}'
+
+
+@pytest.mark.slow
+def test_published_size(tmp_path):
+    """B/16 at 640 px, two images, random weights: a training step and a prediction."""
+
+    script = (
+        'import resource, sys, torch\n'
+        'from tests.test_detection.test_runs import real_size_step\n'
+        'print(real_size_step())\n'
+        'print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)\n'
+    )
+    command = [sys.executable, '-c', script]
+    result = subprocess.run(command, cwd=toys.ROOT, capture_output=True, text=True, timeout=900)
+    assert result.returncode == 0, result.stderr[-3000:]
+    loss, gib = (float(line) for line in re.findall(r'^[\d.]+$', result.stdout, re.MULTILINE))
+    sys.stdout.write(f'loss {loss:.3f}, peak of the process {gib:.2f} GiB\n')
+    assert 0 < loss < 100
+    assert gib < 16
+
+
+def real_size_step() -> float:
+    """Loss of one step of the OV-COCO B/16 config; also predicts."""
+    from mmengine.registry import MODELS, DefaultScope
+
+    path = toys.ROOT / 'configs/detection/fvit/fvit_eva02-vit-b16_8xb8-amp-3e_ov-coco-640.py'
+    cfg = Config.fromfile(path).model
+    cfg.backbone.pretrained = None
+    cfg.roi_head.bbox_head.classifier.text = dict(text_embeddings=toys.embeddings(66, 512))
+    # One process on a CPU.
+    for part in (cfg.neck[0], cfg.neck[1], cfg.roi_head.bbox_head):
+        part.norm_cfg.type = 'BN'
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        model = MODELS.build(cfg)
+        model.init_weights()
+        data = model.data_preprocessor(toys.batch(640), training=True)
+        loss = model.parse_losses(model(**data, mode='loss'))[0]
+        loss.backward()
+        model.eval()
+        data = model.data_preprocessor(toys.batch(640), training=False)
+        with torch.no_grad():
+            found = model(**data, mode='predict')
+    assert len(found) == 2
+    return float(loss.detach())
