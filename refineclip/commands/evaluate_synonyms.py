@@ -125,7 +125,8 @@ def _table(plain: Mapping[str, float], swapped: Mapping[str, float]) -> str:
     def cells(scores: Mapping[str, Any]) -> list[str]:
         return [f'{100 * scores[key]:.1f}' if key in scores else '-' for key in keys]
 
-    change = {key: swapped[key] - plain[key] for key in keys if key in swapped}
+    # Adding zero turns -0.0 into 0.0.
+    points = {k: round(100 * (swapped[k] - plain[k]), 1) + 0.0 for k in keys if k in swapped}
     rows = {'names': cells(plain), 'synonyms': cells(swapped)}
-    rows['difference'] = [f'{100 * change[key]:+.1f}' if key in change else '-' for key in keys]
+    rows['difference'] = [f'{points[key]:+.1f}' if key in points else '-' for key in keys]
     return format_table('tested with', list(keys.values()), rows)
