@@ -6,11 +6,8 @@ custom_imports = dict(
     imports=['refineclip.encoders', 'refineclip.segmentation', 'refineclip.distill.hooks'],
     allow_failed_imports=False,
 )
-default_hooks = dict(
-    # CAT-Seg's released recipe evaluates, and may save, every 5,000 iterations.
-    checkpoint=dict(interval=5000),
-    visualization=dict(type='SegVisualizationHook'),
-)
+# The released recipe evaluates every 5,000 iterations.
+default_hooks = dict(checkpoint=dict(interval=5000))
 # The classes of the data set are the vocabulary, in training, validation and test.
 custom_hooks = [dict(type='VocabularyHook')]
 visualizer = dict(type='SegLocalVisualizer', name='visualizer')

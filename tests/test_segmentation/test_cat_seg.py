@@ -39,6 +39,13 @@ def usual_names(request):
         request.getfixturevalue('model').set_vocabulary(NAMES)
 
 
+def assert_most_probable(labels, probabilities):
+    """Where two classes are equal up to rounding, either may be the label."""
+    chosen = probabilities.gather(0, labels)
+    assert (chosen >= probabilities.amax(0) - 1e-5).all()
+    assert (labels == probabilities.argmax(0)).float().mean() > 0.99
+
+
 def test_loss_reaches_head_and_towers():
     model = cat_seg().train()
     losses = model(**batch(), mode='loss')
@@ -90,7 +97,7 @@ def test_one_pass_of_each_tower_per_step(model):
 @pytest.mark.parametrize('names', [['cat'], NAMES, MANY])
 @torch.no_grad()
 def test_prediction_equals_the_written_out_one(model, names):
-    """One class, padding, and more classes than are run; 3 x 2 labels per window pixel or so."""
+    """One class, padding, and more classes than are run."""
     model.set_vocabulary(names)
     images = torch.randn(2, 3, 40, 56)
     samples = [SegDataSample(metainfo=dict(ori_shape=shape)) for shape in ((40, 56), (61, 33))]
@@ -102,11 +109,11 @@ def test_prediction_equals_the_written_out_one(model, names):
         assert 'seg_logits' not in sample
         labels = sample.pred_sem_seg.data
         assert labels.dtype == torch.int64
-        assert torch.equal(labels, probabilities.argmax(0, keepdim=True))
+        assert_most_probable(labels, probabilities)
     model.return_logits = True
     for sample, probabilities in zip(model(images, samples, mode='predict'), expected, strict=True):
         torch.testing.assert_close(sample.seg_logits.data, probabilities, atol=1e-5, rtol=0)
-        assert torch.equal(sample.pred_sem_seg.data, probabilities.argmax(0, keepdim=True))
+        assert_most_probable(sample.pred_sem_seg.data, probabilities)
     model.return_logits = False
 
 

@@ -71,7 +71,7 @@ def test_only_query_and_value_weights_move(build):
     for name, old in before.items():
         new = after[name]
         if name.endswith(('in_proj_weight', 'qkv.weight')):
-            for part, (a, b) in zip('qkv', zip(old.chunk(3), new.chunk(3), strict=True)):
+            for part, a, b in zip('qkv', old.chunk(3), new.chunk(3), strict=True):
                 assert torch.equal(a, b) == (part == 'k'), (name, part)
             moved += 1
         elif name.endswith(('q_proj.weight', 'v_proj.weight')):

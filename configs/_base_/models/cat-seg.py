@@ -1,5 +1,5 @@
-# CAT-Seg (CVPR 2024, arXiv 2303.11797), OpenAI B/16. Numbers without another source are those of the
-# released configs/vitb_384.yaml and code.
+# CAT-Seg (CVPR 2024, arXiv 2303.11797), OpenAI B/16. Numbers without another source are those of
+# the released configs/vitb_384.yaml and code.
 model = dict(
     type='CATSeg',
     data_preprocessor=dict(
@@ -51,7 +51,6 @@ model = dict(
         # The released code counts pixels without a class as negatives of every class.
         loss_decode=dict(type='PixelBCELoss', ignored_as_negative=True),
     ),
-    train_cfg=dict(),
     # 640 px whatever the aspect; stride int(384 * (1 - 0.333)); and one view of the whole image.
     test_cfg=dict(mode='windows', size=(640, 640), window=384, stride=256),
 )

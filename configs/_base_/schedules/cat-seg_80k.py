@@ -1,4 +1,4 @@
-# CAT-Seg's released schedule: batch 4, cosine without warm-up, the towers at a hundredth of the rate.
+# CAT-Seg's released schedule: batch 4, cosine without warm-up, towers at a hundredth of the rate.
 train_cfg = dict(type='IterBasedTrainLoop', max_iters=80000, val_interval=5000)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')

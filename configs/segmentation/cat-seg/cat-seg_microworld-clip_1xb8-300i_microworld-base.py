@@ -67,6 +67,4 @@ optim_wrapper = dict(
 )
 param_scheduler = [dict(type='CosineAnnealingLR', T_max=num_iters, eta_min=0.0, by_epoch=False)]
 auto_scale_lr = dict(base_batch_size=8)
-default_hooks = dict(
-    checkpoint=dict(interval=num_iters), logger=dict(interval=10), visualization=None
-)
+default_hooks = dict(checkpoint=dict(interval=num_iters), logger=dict(interval=10))

@@ -1,4 +1,4 @@
-# The same, and spatial correlation distillation goes on: the refined tower as it was is the teacher.
+# The same, and spatial correlation distillation goes on: the tower as stage 2 left it teaches.
 _base_ = './cat-seg_r-sc-clipself-eva02-vit-b16_1xb4-80k_coco-stuff164k-384x384.py'
 
 custom_hooks = [

@@ -139,6 +139,8 @@ class SCDHook(Hook):
                 shape = data_samples[index].metainfo.get('img_shape', shape)[:2]
             generator = np.random.default_rng((self.seed, iteration, index))
             boxes = torch.from_numpy(self.region_sampler(shape[1], shape[0], generator, None))
-            boxes = boxes * boxes.new_tensor([shape[1] / width, shape[0] / height] * 2)
+            # A host that resizes its input for the backbone (CATSeg) has shapes beyond the map.
+            shares = [min(1.0, shape[1] / width), min(1.0, shape[0] / height)]
+            boxes = boxes * boxes.new_tensor(shares * 2)
             rows.append(F.pad(boxes, (1, 0), value=index))
         return torch.cat(rows).to(images.device)
