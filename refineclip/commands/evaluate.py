@@ -13,6 +13,7 @@ KINDS = {
     'regions': 'name ground-truth regions of COCO panoptic by class names: boxes, masks, crops',
     'spatial': 'spatial awareness of dense maps without language, on COCO panoptic',
     'image': 'zero-shot classification and retrieval: what refinement costs at image level',
+    'segmentation': 'open-vocabulary segmentation on mmseg: many benchmarks, one table',
     'synonyms': 'a detector tested with each class name replaced by a synonym',
 }
 
@@ -20,7 +21,7 @@ KINDS = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one kind of evaluation; returns its exit status, 2 for wrong input."""
     argv = list(sys.argv[1:] if argv is None else argv)
-    lines = '\n'.join(f'  {name:10s}{text}' for name, text in KINDS.items())
+    lines = '\n'.join(f'  {name:13s}{text}' for name, text in KINDS.items())
     parser = argparse.ArgumentParser(
         prog='python -m refineclip evaluate',
         description=f'Measure encoders or vocabularies side by side.\n\nkinds:\n{lines}',

@@ -1,11 +1,13 @@
-# OpenAI CLIP ViT-B/16 as it is. A refined one: `mim test CONFIG refined_*.pth`, or rows of
-# `python -m refineclip evaluate segmentation`.
+# OpenAI CLIP ViT-B/16 as it is; the name says quick GELU, which refined files cannot. A refined
+# one: `mim test CONFIG refined_*.pth`, or rows of `python -m refineclip evaluate segmentation`.
 model = dict(
     type='TextSegmentor',
     # 'value' is the map that CLIPSelf and this project refine; 'self-self' is SCLIP's.
-    backbone=dict(type='RefinerCLIP', model='ViT-B-16', pretrained='openai', dense_mode='value'),
+    backbone=dict(
+        type='RefinerCLIP', model='ViT-B-16-quickgelu', pretrained='openai', dense_mode='value'
+    ),
     text=dict(
-        model='ViT-B-16',
+        model='ViT-B-16-quickgelu',
         pretrained='openai',
         # OpenAI's 80 prompts, which SCLIP (arXiv 2312.01597, released code) and others use.
         templates='imagenet',

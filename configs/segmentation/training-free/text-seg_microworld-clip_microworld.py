@@ -5,7 +5,7 @@ _base_ = '../../_base_/text-seg_runtime.py'
 model = dict(
     type='TextSegmentor',
     backbone=dict(type='RefinerCLIP', model='microworld-clip', pretrained='shipped'),
-    text=dict(model='microworld-clip', pretrained='shipped', templates=['a photo of a {}']),
+    text=dict(model='microworld-clip', pretrained='shipped', templates=['a {}']),
     # Views of 128 px, twice the side that the tower was trained with.
     test_cfg=dict(mode='whole'),
 )
