@@ -7,7 +7,6 @@ import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from .evaluate_common import quiet_logging
 
@@ -55,10 +54,14 @@ def detect(args: argparse.Namespace) -> int:
     """
     from mmengine.config import Config, DictAction
 
-    from refineclip.datasets.vocabularies import parse_texts
+    from refineclip.datasets.vocabularies import parse_texts, read_vocabulary
     from refineclip.detection.inferencer import OVDetInferencer, list_images
 
-    texts: Any = args.vocabulary if args.texts is None else parse_texts(args.texts)
+    texts: tuple[str, ...] | None = None
+    if args.texts is not None:
+        texts = parse_texts(args.texts)
+    elif args.vocabulary is not None:
+        texts = read_vocabulary(args.vocabulary)
     images = list_images(args.images)
     if args.out.is_file():
         raise ValueError(f'--out: expected a folder to write, got the file {args.out}')

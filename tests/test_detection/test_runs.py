@@ -92,36 +92,67 @@ def test_score_and_its_settings_are_written_side_by_side(trained, tmp_path):
     assert written['det_temperature'] != 50  # the learned one
 
 
-def test_other_names_for_the_same_classes(trained, tmp_path):
-    """A synonym of a base class stays base."""
-    cfg = cfg_of(trained, tmp_path)
-    cfg.load_from = str(Path(trained[0].work_dir) / 'iter_16.pth')
-    names = [f'word{index}' for index in range(24)]
-    cfg.custom_hooks[0].vocabulary = names
-    cfg.test_dataloader.dataset.indices = 2
-    runner = Runner.from_cfg(cfg)
-    runner.test()
-    assert runner.model.vocabulary == tuple(names)
-    assert runner.model.roi_head.bbox_head.fc_cls.is_base.tolist() == [True] * 16 + [False] * 8
-    cfg.custom_hooks[0].vocabulary = names[:3]
-    cfg.experiment_name += 'short'
-    with pytest.raises(ValueError, match="each of the data set's 24 classes, got 3"):
-        Runner.from_cfg(cfg).test()
+def test_detect_writes_boxes_with_names_and_pictures(trained, tmp_path, capsys):
+    from refineclip.commands import detect
+
+    cfg, _, _ = trained
+    cfg.dump(tmp_path / 'config.py')
+    images = sorted(Path(cfg.val_dataloader.dataset.data_root, 'val2017').glob('*.png'))[:2]
+    (tmp_path / 'images').mkdir()
+    for image in images:
+        (tmp_path / 'images' / image.name).write_bytes(image.read_bytes())
+    arguments = [
+        *(str(tmp_path / 'config.py'), str(Path(cfg.work_dir) / 'iter_16.pth')),
+        *(str(tmp_path / 'images'), '--texts', 'dax . blue thing;azure thing'),
+        *('--out', str(tmp_path / 'out'), '--score-thr', '0.01', '--device', 'cpu'),
+        *('--cfg-options', 'model.test_cfg.rcnn.max_per_img=7'),
+    ]
+    assert detect.main(arguments) == 0
+    lines = capsys.readouterr().out.splitlines()
+    for image in images:
+        (line,) = (line for line in lines if image.name in line)
+        found = json.loads((tmp_path / 'out' / 'preds' / f'{image.stem}.json').read_text())
+        assert 0 < len(found['names']) <= 7
+        assert set(found['names']) <= {'dax', 'blue thing'}
+        assert line.count(',') == sum(score >= 0.01 for score in found['scores']) - 1
+        x1, y1, x2, y2 = torch.tensor(found['bboxes']).unbind(1)
+        assert ((x1 >= 0) & (x1 < x2) & (x2 <= 128) & (y1 >= 0) & (y1 < y2) & (y2 <= 128)).all()
+        assert (tmp_path / 'out' / 'vis' / image.name).is_file()
 
 
-def test_classes_in_another_order_are_refused(trained, tmp_path):
-    cfg = cfg_of(trained, tmp_path)
-    names = cfg.model.roi_head.bbox_head.classifier.names
-    names[0], names[1] = names[1], names[0]
-    with pytest.raises(ValueError, match=r"same order; first different .*\('dax', 'wug'\)"):
-        Runner.from_cfg(cfg).train()
+def test_inferencer_changes_its_vocabulary(trained):
+    from refineclip.detection import OVDetInferencer
+
+    cfg, _, _ = trained
+    image = next(Path(cfg.val_dataloader.dataset.data_root, 'val2017').glob('*.png'))
+    weights = Path(cfg.work_dir) / 'iter_16.pth'
+    detect = OVDetInferencer(cfg, weights, 'dax . wug', device='cpu', show_progress=False)
+    first = detect(image)['predictions'][0]
+    assert set(first['names']) <= {'dax', 'wug'}
+    other = detect(image, texts=['wug', 'dax'])['predictions'][0]
+    assert other['names'] == first['names']
+    assert other['labels'] == [1 - label for label in first['labels']]
+    assert other['scores'] == pytest.approx(first['scores'], abs=1e-5)
 
 
-def test_base_names_outside_the_vocabulary_are_refused(trained, tmp_path):
-    cfg = cfg_of(trained, tmp_path)
-    cfg.model.roi_head.bbox_head.classifier.base_names = ['dax', 'wugg']
-    with pytest.raises(ValueError, match=r"got 1 others: \['wugg'\]"):
-        Runner.from_cfg(cfg).train()
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        (['no.jpg'], 'expected an image or a folder, got no.jpg'),
+        (['empty'], 'empty: expected images'),
+        (['empty', '--texts', 'cat . cat'], r"\['cat'\] more than once"),
+        (['empty', '--vocabulary', 'no.txt'], 'no.txt'),
+    ],
+)
+def test_detect_refuses_before_it_builds(change, message, tmp_path, monkeypatch, capsys):
+    from refineclip.commands import detect
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'empty').mkdir()
+    if '--vocabulary' in change:
+        change[0] = str(toys.ROOT / 'docs')  # a folder with images
+    assert detect.main([str(toys.CONFIG), 'weights.pth', *change, '--out', 'out']) == 2
+    assert re.search(message, capsys.readouterr().err)
 
 
 def test_real_photos_in_the_real_layout(shared_data, repo_root, tmp_path):
