@@ -2,7 +2,7 @@
 
 # ruff: noqa: I001  (imported in the order of the table)
 from . import loader, stage2_step, stage1_trunk, scd_memory, crop_cache, attention, encoder_options
-from . import batching
+from . import batching, evaluators
 from .registry import BENCHMARKS
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     'batching',
     'crop_cache',
     'encoder_options',
+    'evaluators',
     'loader',
     'scd_memory',
     'stage1_trunk',
