@@ -108,7 +108,6 @@ class SegmentationRows:
                     )
             return {}
         if not specs:
-            self.model.init_weights()  # the init_cfg of the backbone
             return {}
         if bad := [row for row, spec in specs.items() if spec == COLOUR]:
             raise ValueError(f'--models: expected rows with a text space, got mean colours: {bad}')
@@ -211,6 +210,7 @@ class SegmentationRows:
             pipeline=self._pipeline(benchmark),
             test_mode=True,
             indices=self.limit,
+            serialize_data=False,
         )
         runner = Runner(
             self.model,

@@ -94,7 +94,8 @@ class Benchmark:
             )
         cfg = self.dataset_cfg(root)
         del cfg['type']
-        return self.dataset(**cfg, pipeline=list(pipeline), test_mode=True)
+        # Serializing pays off for lists of millions, and costs a garbage collection.
+        return self.dataset(**cfg, pipeline=list(pipeline), test_mode=True, serialize_data=False)
 
     def vocabulary(self, root: str | Path = 'data') -> tuple[str, ...]:
         """Names of the classes as the data set writes them.

@@ -53,8 +53,6 @@ def build_text_segmentor(
     segmentor = TextSegmentor(
         backbone, dict(model=model, pretrained=pretrained, templates=templates), **kwargs
     )
-    if checkpoint is not None:
-        segmentor.backbone.init_weights()  # mmengine does so before training only
     segmentor.set_vocabulary(vocabulary)
     return segmentor.to(device).eval()
 

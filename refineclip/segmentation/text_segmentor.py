@@ -42,7 +42,8 @@ class TextSegmentor(BaseSegmentor):
 
     Args:
         backbone: Config of :class:`~refineclip.encoders.refiner_clip.RefinerCLIP`, or any module
-            with its ``dense``; ``dense_mode`` and weights are chosen there.
+            with its ``dense``; ``dense_mode`` and weights are chosen there, and its ``init_cfg`` is
+            loaded at once.
         text: Arguments of :class:`~refineclip.encoders.text_bank.TextBank` but ``names``: the
             ``model`` and ``pretrained`` of the text tower, ``templates``, ``cache_dir``, or
             ``text_embeddings``. The tower is asked at the first image, or by
@@ -107,6 +108,9 @@ class TextSegmentor(BaseSegmentor):
         # Any: whatever has dense(), patch size, mean and std.
         encoder: Any = MODELS.build(backbone) if isinstance(backbone, dict) else backbone
         self.backbone = encoder
+        if isinstance(backbone, dict) and (backbone.get('init_cfg') or {}).get('checkpoint'):
+            # mmengine loads it before training only, which this model never sees.
+            encoder.init_weights()
         if data_preprocessor is None:
             self.data_preprocessor = SegDataPreProcessor(
                 mean=[255 * value for value in encoder.image_mean],
