@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib.util
 from pathlib import Path
 from typing import Any
@@ -144,6 +145,40 @@ def test_lvis_equals_the_lvis_package(
     theirs = measure(LVISMetric(ann_file=ann_file, metric=kind), predictions)
     assert ours == pytest.approx(theirs, abs=1e-6)
     assert 0.05 < ours[f'lvis/{kind}_APr'] < 0.95
+
+
+@needs_faster
+def test_every_precision_of_lvis_is_that_of_the_lvis_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Unrounded: threshold by recall by category by area."""
+    lvis = pytest.importorskip('lvis')
+    from refineclip.detection.ov_metrics import evaluate_faster
+
+    monkeypatch.setattr(np, 'float', float, raising=False)
+    content = truth(lvis=True)
+    rows = []
+    for sample in samples(content):
+        found = sample['pred_instances']
+        for box, score, label in zip(*(found[k].tolist() for k in found), strict=True):
+            x1, y1, x2, y2 = box
+            row = dict(image_id=sample['img_id'], bbox=[x1, y1, x2 - x1, y2 - y1])
+            rows.append({**row, 'score': score, 'category_id': 3 * label + 1})
+    truths = lvis.LVIS(str(write_json(tmp_path / 'val.json', content)))
+    reference = lvis.LVISEval(truths, lvis.LVISResults(truths, copy.deepcopy(rows)), 'bbox')
+    reference.run()
+    ours = evaluate_faster(
+        truths.dataset,
+        copy.deepcopy(rows),
+        'bbox',
+        truths.get_cat_ids(),
+        [300],
+        np.linspace(0.5, 0.95, 10),
+        lvis_style=True,
+    )
+    expected = reference.eval['precision']
+    assert expected.std() > 0.1
+    np.testing.assert_allclose(ours.eval['precision'][..., 0], expected, atol=1e-6)
 
 
 @needs_faster
