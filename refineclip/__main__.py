@@ -14,6 +14,7 @@ COMMANDS = {
     'evaluate': 'measure encoders side by side: regions, spatial awareness, image level',
     'draw': 'draw dense maps of encoders side by side, or a report of all figures',
     'detect': 'detect what words name, with an open-vocabulary detector (needs mmdet)',
+    'segment': 'name every pixel by words, with or without training (needs mmseg)',
     'plan': 'FLOPs, parameters, memory and time of a config, before it starts',
     'microworld': 'write the drawn data set of the demo, in the COCO layout',
     'demo': 'refine a tiny CLIP on drawn images; table, judged claims, report.html',

@@ -12,7 +12,11 @@ from refineclip.segmentation.datasets import (
     PascalVOC20bDataset,
     PascalVOC20Dataset,
 )
-from refineclip.segmentation.inference import build_text_segmentor, segment_image
+from refineclip.segmentation.inference import (
+    build_text_segmentor,
+    load_segmentor,
+    segment_image,
+)
 from refineclip.segmentation.loading import LoadSegLabels
 from refineclip.segmentation.microworld_dataset import MicroworldSegDataset
 from refineclip.segmentation.pixel_bce_loss import PixelBCELoss
@@ -41,5 +45,6 @@ __all__ = [
     'VocabularyIoUMetric',
     'build_text_segmentor',
     'get_benchmark',
+    'load_segmentor',
     'segment_image',
 ]

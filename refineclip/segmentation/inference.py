@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from mmengine.config import Config
 from mmengine.dataset import Compose, pseudo_collate
-from mmengine.registry import DefaultScope, init_default_scope
+from mmengine.registry import MODELS, DefaultScope, init_default_scope
+from mmengine.runner import load_checkpoint
 from mmseg.models.segmentors.base import BaseSegmentor
 from numpy.typing import NDArray
 
@@ -55,6 +57,49 @@ def build_text_segmentor(
     )
     segmentor.set_vocabulary(vocabulary)
     return segmentor.to(device).eval()
+
+
+def load_segmentor(
+    config: str | Path | Config,
+    checkpoint: str | Path | None = None,
+    vocabulary: Sequence[str] | None = None,
+    device: str | torch.device = 'cpu',
+) -> tuple[BaseSegmentor, list[dict[str, Any]]]:
+    """Build the segmentor of a config, ready to predict.
+
+    Args:
+        config: Config of a segmentor, or a file of it.
+        checkpoint: What its training saved; of a TextSegmentor a checkpoint of its encoder.
+        vocabulary: Class names; None takes the model's own.
+        device: Where the model goes.
+
+    Returns:
+        The model, and the test pipeline for :func:`segment_image`.
+
+    Raises:
+        FileNotFoundError: If a file does not exist.
+        ValueError: If the checkpoint does not fit, or the model cannot take other names.
+    """
+    for path in (config, checkpoint):
+        if isinstance(path, str | Path) and not Path(path).is_file():
+            raise FileNotFoundError(f'expected a file at {path}, got none')
+    cfg = config if isinstance(config, Config) else Config.fromfile(config)
+    init_default_scope(cfg.get('default_scope') or 'mmseg')
+    model = MODELS.build(cfg.model)
+    if checkpoint is not None:
+        try:
+            load_checkpoint(model, str(checkpoint), map_location='cpu', strict=True)
+        except RuntimeError as error:
+            raise ValueError(f'{checkpoint}: {error}') from error
+    if vocabulary is not None:
+        if not hasattr(model, 'set_vocabulary'):
+            raise ValueError(
+                'expected a model with set_vocabulary (TextSegmentor, CATSeg), got '
+                f'{type(model).__name__}, whose classes are fixed'
+            )
+        model.set_vocabulary(vocabulary)
+    pipeline = cfg.test_dataloader.dataset.pipeline
+    return model.to(device).eval(), [dict(step) for step in pipeline]
 
 
 def default_pipeline(short_side: int = 336) -> list[dict[str, Any]]:

@@ -65,6 +65,7 @@ def segmentation_figure(
     labels: Mapping[str, Sequence[NDArray[np.integer]]],
     names: Sequence[str],
     caption: str | None = None,
+    colours: Mapping[int, str] | None = None,
 ) -> Figure:
     """Draw segmentations over the images: one row per image, then one column per model.
 
@@ -73,6 +74,7 @@ def segmentation_figure(
         labels: Model (or ``'ground truth'``) -> one (H, W) index map per image; negative is none.
         names: Name of each index.
         caption: Text under the panels; says what they show if None.
+        colours: Index -> colour; None colours what occurs, so that as few as possible look alike.
 
     Returns:
         The figure; its legend names what occurs.
@@ -82,7 +84,8 @@ def segmentation_figure(
     """
     pictures = [to_picture(image) for image in images]
     present = _check(labels, pictures, names)
-    colours = dict(zip(present, area_colours(len(present)), strict=True))
+    if colours is None:
+        colours = dict(zip(present, area_colours(len(present)), strict=True))
     if caption is None:
         caption = (
             f'Each pixel shows the most similar of {len(names)} texts. Tokens against text '
