@@ -148,20 +148,25 @@ def bilinear(x: Tensor, size: Any) -> Tensor:
     return F.interpolate(x, size, mode='bilinear', align_corners=False)
 
 
+def merge(logits: Tensor, size: int, window: int, stride: int, label_size: Any) -> Tensor:
+    """Probabilities ``(C, H, W)`` from logits ``(K + 1, C, h, w)``, the global view last."""
+    fold = torch.nn.Fold((size, size), window, stride=stride)
+    cut = torch.nn.Unfold(window, stride=stride)
+    probabilities = bilinear(logits, (window, window)).sigmoid()
+    whole = bilinear(probabilities[-1:], (size, size))
+    merged = fold(probabilities[:-1].flatten(1).T) / fold(cut(torch.ones(1, 1, size, size)))
+    return bilinear((merged.view_as(whole) + whole) / 2, label_size)[0]
+
+
 def segment(
     model: Any, image: Tensor, text: Tensor, label_size: Any, size: int, window: int, stride: int
 ) -> Tensor:
     """Probabilities ``(C, H, W)`` of one image ``(3, h, w)`` by windows and a global view."""
     cut = torch.nn.Unfold(window, stride=stride)
-    fold = torch.nn.Fold((size, size), window, stride=stride)
     windows = cut(bilinear(image[None], (size, size)))[0].T.unflatten(1, (3, window, window))
     views = torch.cat([windows, bilinear(image[None], (window, window))])
     dense, intermediate = model.extract_feat(views)
     head = model.decode_head
     guidance = [up(x) for up, x in zip(head.guidance_upsample, intermediate, strict=True)]
     logits = aggregate(head.aggregator, dense, text, guidance)
-    probabilities = bilinear(logits, (window, window)).sigmoid()
-    whole = bilinear(probabilities[-1:], (size, size))
-    ones = torch.ones(1, 1, size, size)
-    merged = fold(probabilities[:-1].flatten(1).T) / fold(cut(ones))
-    return bilinear((merged.view_as(whole) + whole) / 2, label_size)[0]
+    return merge(logits, size, window, stride, label_size)

@@ -55,6 +55,9 @@ class GuidedDecoder(BaseModule):
         guidance_in_channels: Channels of the guidance of each stage.
         guidance_channels: What it is projected to.
         init_cfg: mmengine's initialisation.
+
+    Raises:
+        ValueError: If the numbers of channels do not fit each other.
     """
 
     def __init__(
@@ -71,11 +74,18 @@ class GuidedDecoder(BaseModule):
                 'expected as many channels as guidance_in_channels and guidance_channels, got '
                 f'{channels}, {guidance_in_channels} and {guidance_channels}'
             )
+        widths = [in_channels, *channels]
+        if any(width <= guided for width, guided in zip(widths, guidance_channels, strict=False)):
+            raise ValueError(
+                f'expected fewer guidance_channels than the {widths[:-1]} channels of the cost, '
+                f'got {list(guidance_channels)}'
+            )
+        if any(width % 16 for width in channels):
+            raise ValueError(f'expected channels that are multiples of 16, got {list(channels)}')
         self.projections = nn.ModuleList(
             nn.Conv2d(before, after, 3, padding=1)
             for before, after in zip(guidance_in_channels, guidance_channels, strict=True)
         )
-        widths = [in_channels, *channels]
         self.stages = nn.ModuleList(
             GuidedUp(*sizes) for sizes in zip(widths, channels, guidance_channels, strict=False)
         )

@@ -131,6 +131,14 @@ def test_grid_that_windows_do_not_fill():
         aggregator()(*aggregator_inputs(2, grid=(4, 5)))
 
 
-def test_decoder_with_unequal_lists():
-    with pytest.raises(ValueError, match='as many channels'):
-        aggregator(decoder_channels=(16, 16, 16))
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        (dict(decoder_channels=(16, 16, 16)), 'as many channels'),
+        (dict(decoder_guidance_channels=(16, 4)), 'fewer guidance_channels than the'),
+        (dict(decoder_channels=(16, 20)), 'multiples of 16'),
+    ],
+)
+def test_decoders_that_do_not_fit(change, message):
+    with pytest.raises(ValueError, match=message):
+        aggregator(**change)
