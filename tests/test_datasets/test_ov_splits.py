@@ -13,6 +13,7 @@ SIZES = {
     'coco': (80, 0, 0),
     'objects365': (365, 0, 0),
     'voc': (20, 0, 0),
+    'microworld': (16, 12, 4),
 }
 
 
@@ -23,7 +24,7 @@ def test_published_sizes(name: str) -> None:
     assert len(set(split.classes)) == len(split.classes)
 
 
-@pytest.mark.parametrize('name', ['ov-coco', 'ov-coco-80', 'ov-lvis'])
+@pytest.mark.parametrize('name', ['ov-coco', 'ov-coco-80', 'ov-lvis', 'microworld'])
 def test_base_and_novel_are_disjoint_and_in_order(name: str) -> None:
     split = get_split(name)
     for part in (split.base, split.novel):
