@@ -148,6 +148,24 @@ def test_lvis_equals_the_lvis_package(
 
 
 @needs_faster
+@pytest.mark.parametrize('kind', ['FastOVCocoMetric', 'FastLVISMetric'])
+def test_every_epoch_counts_anew(tmp_path: Path, kind: str) -> None:
+    """Evaluators write into the annotations that they are given; the next epoch has the same."""
+    pytest.importorskip('lvis')
+    from refineclip.detection import ov_metrics
+
+    content = truth(lvis=kind == 'FastLVISMetric')
+    ann_file = str(write_json(tmp_path / 'val.json', content))
+    metric = getattr(ov_metrics, kind)(ann_file=ann_file, metric=['bbox', 'segm'])
+    first = measure(metric, samples(content, masks=True))
+    measure(metric, samples(content, seed=2, masks=True))
+    assert measure(metric, samples(content, masks=True)) == first
+    apart = [getattr(ov_metrics, kind)(ann_file=ann_file, metric=each) for each in ('bbox', 'segm')]
+    alone = [measure(each, samples(content, masks=True)) for each in apart]
+    assert first == {**alone[0], **alone[1]}
+
+
+@needs_faster
 def test_every_precision_of_lvis_is_that_of_the_lvis_package(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from mmengine.config import Config
 from mmengine.registry import DATASETS, METRICS, DefaultScope
 
@@ -202,6 +204,38 @@ def test_config_base_reads_the_real_layout(
     evaluator = cfg.test_evaluator
     evaluator.ann_file = evaluator.ann_file.replace(cfg.data_root, f'{root}/')
     METRICS.build(evaluator)
+
+
+def test_convention_of_80_labels(tmp_path: Path) -> None:
+    """Base and novel classes have evaluators of their own, which see the same predictions."""
+    names = get_split('coco').classes
+    root = coco_root(tmp_path, names)
+    content = json.loads((root / 'annotations' / 'instances_val2017.json').read_text())
+    split = get_split('ov-coco-80')
+    for part, classes in (('base', split.base), ('novel', split.novel)):
+        ids = {c['id'] for c in content['categories'] if c['name'] in classes}
+        rows = [row for row in content['annotations'] if row['category_id'] in ids]
+        name = f'instances_val2017_{part}.json'
+        write_json(root / 'zero-shot' / name, {**content, 'annotations': rows})
+    cfg = Config.fromfile(BASES / 'ov-coco-80_detection.py')
+    cfg.test_dataloader.dataset.data_root = str(root)
+    dataset = DATASETS.build(cfg.test_dataloader.dataset)
+    perfect = []
+    for index in range(len(dataset)):
+        sample = dataset[index]['data_samples']
+        truth = sample.gt_instances
+        boxes = truth.bboxes.tensor  # loaded after resizing: pixels of the original image
+        found = dict(bboxes=boxes, labels=truth.labels, scores=torch.ones(len(boxes)))
+        novel = [names[label] in split.novel for label in truth.labels.tolist()]
+        kept = {key: value[torch.tensor(novel)] for key, value in found.items()}
+        perfect.append(dict(img_id=sample.img_id, ori_shape=sample.ori_shape, pred_instances=kept))
+    for config in cfg.test_evaluator:
+        config.ann_file = config.ann_file.replace(cfg.data_root, f'{root}/')
+        metric = METRICS.build(config)
+        metric.dataset_meta = dataset.metainfo
+        metric.process({}, perfect)
+        (score,) = [v for k, v in metric.evaluate(len(perfect)).items() if k.endswith('mAP_50')]
+        assert score == (1.0 if config.prefix == 'novel' else 0.0)
 
 
 @pytest.mark.parametrize('stem', ['transfer-objects365_detection', 'transfer-voc_detection'])

@@ -8,7 +8,8 @@ that published detectors train and test on, under their published names:
 - ``instances_val2017_all_2.json``: boxes of all 65 classes, the images that have one.
 
 ``--categories 80`` makes the other convention's files instead, with all 80 categories, whose labels
-differ: one to train on and two to test on, base and novel apart (``instances_*_80_cat.json``).
+differ, and all images: ``instances_train2017_base.json`` to train on, and, to test base and novel
+classes apart, ``instances_val2017_base.json`` and ``instances_val2017_novel.json``.
 
 On the full COCO the number of images is checked against the published one; exit status 1 if it
 differs. A subset works too: its counts are reported and not checked.
@@ -33,9 +34,9 @@ FILES = {
         'instances_val2017_all_2.json': ('val', 'all'),
     },
     80: {
-        'instances_train2017_seen_2_80_cat.json': ('train', 'base'),
-        'instances_val2017_seen_2_80_cat.json': ('val', 'base'),
-        'instances_val2017_unseen_2_80_cat.json': ('val', 'novel'),
+        'instances_train2017_base.json': ('train', 'base'),
+        'instances_val2017_base.json': ('val', 'base'),
+        'instances_val2017_novel.json': ('val', 'novel'),
     },
 }
 
@@ -62,13 +63,19 @@ def source(data_root: Path, part: str) -> Path:
     return data_root / 'annotations' / f'instances_{part}2017.json'
 
 
-def keep(content: Annotations, categories: Sequence[str], classes: Collection[str]) -> Annotations:
+def keep(
+    content: Annotations,
+    categories: Sequence[str],
+    classes: Collection[str],
+    all_images: bool = False,
+) -> Annotations:
     """Keep some classes of an annotation file.
 
     Args:
         content: The official file's content.
         categories: Names of the categories that the new file lists, with their ids in COCO.
         classes: Names of those whose boxes are kept.
+        all_images: Keep also images without any of these boxes.
 
     Returns:
         Its boxes of ``classes`` and the images that have one; everything else is as it was.
@@ -83,12 +90,9 @@ def keep(content: Annotations, categories: Sequence[str], classes: Collection[st
     wanted = {by_name[name]['id'] for name in classes}
     boxes = [row for row in content['annotations'] if row['category_id'] in wanted]
     with_box = {row['image_id'] for row in boxes}
-    return {
-        **content,
-        'images': [image for image in content['images'] if image['id'] in with_box],
-        'annotations': boxes,
-        'categories': [by_name[name] for name in categories],
-    }
+    images = [image for image in content['images'] if all_images or image['id'] in with_box]
+    listed = [by_name[name] for name in categories]
+    return {**content, 'images': images, 'annotations': boxes, 'categories': listed}
 
 
 def report(name: str, made: Annotations, classes: Collection[str]) -> None:
@@ -132,14 +136,14 @@ def main(argv: list[str] | None = None) -> int:
         if part != read:
             content, read = load(source(args.data_root, part)), part
         try:
-            made = keep(content, split.classes, classes[kind])
+            made = keep(content, split.classes, classes[kind], all_images=args.categories == 80)
         except ValueError as error:
             raise SystemExit(f'{source(args.data_root, part)}: {error}') from None
         partial = args.out_dir / f'partial_{name}'
         dump(made, partial)
         partial.replace(args.out_dir / name)  # whole or not at all
         report(str(args.out_dir / name), made, classes[kind])
-        if (part, kind) in (('train', 'base'), ('val', 'all')):
+        if args.categories == 65:
             good &= verdict(part, len(content['images']), len(made['images']))
     return 0 if good else 1
 
