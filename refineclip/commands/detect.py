@@ -101,7 +101,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         quiet_logging()
         detect(args)
-    except (ValueError, TypeError, FileNotFoundError, ModuleNotFoundError) as error:
+    except ModuleNotFoundError as error:
+        sys.stderr.write(f'{parser.prog}: error: {error}; see python -m refineclip doctor\n')
+        return 2
+    except (ValueError, TypeError, FileNotFoundError) as error:
         # Every one of them says what was expected, what came and what to do.
         sys.stderr.write(f'{parser.prog}: error: {error}\n')
         return 2
