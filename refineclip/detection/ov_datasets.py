@@ -6,7 +6,6 @@ notices a missing image hours later in a worker.
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -155,23 +154,20 @@ def check_images(ann_file: str, paths: Sequence[str], backend_args: dict | None 
     """
     if not _is_local(backend_args):
         return
-    folders = {folder: _list_folder(folder) for folder in {os.path.dirname(p) for p in paths}}  # noqa: PTH120
-    missing = [
-        path
-        for path in paths
-        if os.path.basename(path) not in folders[os.path.dirname(path)]  # noqa: PTH119, PTH120
-    ]
+    images = [Path(path) for path in paths]
+    present = {folder: _list_folder(folder) for folder in {image.parent for image in images}}
+    missing = [image for image in images if image.name not in present[image.parent]]
     if missing:
-        per_folder = Counter(os.path.dirname(path) for path in missing)  # noqa: PTH120
-        where = ', '.join(f'{count} of {folder or "."}' for folder, count in per_folder.items())
+        per_folder = Counter(image.parent for image in missing)
+        where = ', '.join(f'{count} of {folder}' for folder, count in per_folder.items())
         raise FileNotFoundError(
             f'{ann_file}: expected its {len(paths)} images on the disk, {len(missing)} are missing '
             f'({where}), first {missing[0]}; check data_root and data_prefix, or unpack the images'
         )
 
 
-def _list_folder(folder: str) -> set[str]:
-    return set(os.listdir(folder or '.')) if os.path.isdir(folder or '.') else set()  # noqa: PTH112, PTH208
+def _list_folder(folder: Path) -> set[str]:
+    return {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
 
 
 def _is_local(backend_args: dict | None) -> bool:
