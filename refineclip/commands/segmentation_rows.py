@@ -134,7 +134,9 @@ class SegmentationRows:
                 raise ValueError(f'{spec}: {error}') from error
         self.loaded = row
         if row not in self.hashes:
-            self.hashes[row] = weights_hash(self.model)
+            # Of a TextSegmentor the encoder: the words of the last benchmark are in it as well.
+            own = self.model.backbone if isinstance(self.model, TextSegmentor) else self.model
+            self.hashes[row] = weights_hash(own)
 
     def result(self, row: str, benchmark: Benchmark) -> dict[str, Any]:
         """Evaluate a row on a benchmark, or read the result of a finished evaluation of the same.
@@ -176,6 +178,7 @@ class SegmentationRows:
             'checkpoint': self.rows[row],
             'weights': self.hashes[row],
             'model': self.cfg.model.to_dict(),
+            'files': _files(self.cfg.model.to_dict()),
             'pipeline': self._pipeline(benchmark),
             'dataset': benchmark.dataset_cfg(self.data_root),
             'vocabulary': list(dataset.metainfo['classes']),
@@ -251,6 +254,20 @@ class ProgressHook(Hook):
         self.last, rate = now, count / max(now - self.started, 1e-9)
         left = time.strftime('%H:%M:%S', time.gmtime((total - count) / rate))
         sys.stderr.write(f'{self.title}: {count}/{total} batches, {rate:.2f}/s, {left} to go\n')
+
+
+def _files(node: Any) -> dict[str, list[int]]:
+    """Sizes and times of the files that a config names: weights, heads, embeddings."""
+    if isinstance(node, str):
+        # A long text is no path, and asking whether it is raises.
+        path = Path(node) if len(node) < 1024 else None
+        if path is None or not path.is_file():
+            return {}
+        return {node: [path.stat().st_size, path.stat().st_mtime_ns]}
+    if not isinstance(node, dict | list | tuple):
+        return {}
+    nodes = node.values() if isinstance(node, dict) else node
+    return {name: found for one in nodes for name, found in _files(one).items()}
 
 
 def _fingerprint(dataset: BaseSegDataset, limit: int | None) -> str:

@@ -11,6 +11,9 @@ import torch
 
 pytest.importorskip('mmseg.models')
 
+from mmengine.config import Config
+from mmengine.runner import Runner
+
 from refineclip.commands import evaluate
 from refineclip.encoders import RefinerCLIP
 from tests.test_segmentation import toy_layouts
@@ -63,7 +66,7 @@ def read(tmp_path: Path) -> dict[str, Any]:
     return json.loads((tmp_path / 'out.json').read_text())
 
 
-def test_before_and_after_on_three_benchmarks(base, tmp_path: Path, capsys) -> None:
+def test_before_and_after_on_three_benchmarks(base, tmp_path: Path, capsys, monkeypatch) -> None:
     refined = RefinerCLIP(**{**CLIP, 'model': CLIP['model']})
     state = {k: v + 0.1 * torch.randn_like(v) for k, v in refined.state_dict().items()}
     torch.save({'state_dict': state}, tmp_path / 'refined_iter_1.pth')
@@ -91,6 +94,12 @@ def test_before_and_after_on_three_benchmarks(base, tmp_path: Path, capsys) -> N
     assert settings['pipeline'][1]['scale'] == [2048, 32]
     assert results['before']['a150']['settings']['pipeline'][1]['scale'] == [2048, 48]
     assert content['environment']['versions']['torch']
+    # The words of the first row's last benchmark must not look like other weights of the second.
+    from refineclip.commands.segmentation_rows import SegmentationRows
+
+    monkeypatch.setattr(SegmentationRows, '_test', lambda *_: pytest.fail('measured again'))
+    assert evaluate.main(argv) == 0
+    assert read(tmp_path)['results'] == results
 
 
 def test_finished_benchmarks_are_read_back(base, tmp_path: Path, capsys, monkeypatch) -> None:
@@ -119,6 +128,32 @@ def test_finished_benchmarks_are_read_back(base, tmp_path: Path, capsys, monkeyp
     write_labels(folder / f'{toy_layouts.STEMS[0]}.png', stripes(3, 4, 5))
     assert evaluate.main([*argv, '--cfg-options', 'model.prob_thd=0.5']) == 0
     assert len(calls) == 2
+
+
+def test_a_config_alone_gives_the_same_number(base, tmp_path: Path, repo_root: Path) -> None:
+    """What `mim test` runs: the data set's own config, weights by load_from."""
+    state = {k: v + 0.1 * torch.randn_like(v) for k, v in RefinerCLIP(**CLIP).state_dict().items()}
+    refined = tmp_path / 'refined_iter_1.pth'
+    torch.save({'state_dict': state}, refined)
+    argv = [*base[:2], str(refined), *base[2:], '--benchmarks', 'voc20b']
+    assert evaluate.main(argv) == 0
+    folder = repo_root / 'configs' / '_base_'
+    (tmp_path / 'single.py').write_text(
+        f"_base_ = ['{folder}/datasets/seg-voc20b.py', '{folder}/text-seg_runtime.py']\n"
+    )
+    cfg = Config.fromfile(tmp_path / 'single.py')
+    cfg.model = Config.fromstring(CONFIG, '.py').model
+    root = tmp_path / 'data' / 'VOCdevkit' / 'VOC2012'
+    cfg.merge_from_dict({'test_dataloader.dataset.data_root': str(root)})
+    cfg.test_dataloader.dataset.pipeline[1].scale = (2048, 32)
+    cfg.test_dataloader.update(num_workers=0, persistent_workers=False)
+    cfg.update(work_dir=str(tmp_path / 'single'), load_from=str(refined), log_level='ERROR')
+    metrics = Runner.from_cfg(cfg).test()
+    kept = read(tmp_path)['results']['model']['voc20b']
+    assert {name: float(value) for name, value in metrics.items()} == {
+        name: kept[name] for name in ('aAcc', 'mIoU', 'mAcc')
+    }
+    assert kept['mAcc'] > 0
 
 
 def test_what_is_missing_or_broken_is_left_out(base, tmp_path: Path, capsys) -> None:

@@ -210,6 +210,15 @@ def test_real_tower_and_a_refined_checkpoint(tmp_path: Path) -> None:
     load_checkpoint(refined, str(tmp_path / 'stage2.pth'))
 
 
+def test_init_cfg_is_loaded_without_training(tmp_path: Path) -> None:
+    state = {key: value + 1 for key, value in RefinerCLIP(**CLIP).state_dict().items()}
+    torch.save({'state_dict': state}, tmp_path / 'refined.pth')
+    backbone = dict(type='RefinerCLIP', **CLIP)
+    backbone['init_cfg'] = dict(type='Pretrained', checkpoint=str(tmp_path / 'refined.pth'))
+    model = TextSegmentor(backbone, dict(**CLIP))
+    torch.testing.assert_close(dict(model.backbone.state_dict()), state)
+
+
 def test_config_line_and_normalisation() -> None:
     with DefaultScope.overwrite_default_scope('mmseg'):
         model = MODELS.build(
