@@ -87,7 +87,8 @@ def run(args: argparse.Namespace) -> int:
     """Train, measure, draw and report."""
     from rich.console import Console
 
-    from .demo_report import claims_text, results_table, write_results
+    from .demo_downstream import downstream_scores
+    from .demo_report import claims_text, downstream_table, results_table, write_results
     from .demo_steps import run_steps
 
     started = time.monotonic()
@@ -105,9 +106,14 @@ def run(args: argparse.Namespace) -> int:
         for row, suffixes in specs.items()
     }
     curve, contexts = found[CONTEXTS]
+    downstream = None if left_out(args) else downstream_scores(args, found)
     console.print('  drawing the report', highlight=False)
-    report, judgements = write_results(args, setting_of(args), rows, curve, contexts)
-    sys.stdout.write('\n' + results_table(rows) + '\n' + claims_text(judgements, args))
+    report, judgements = write_results(args, setting_of(args), rows, curve, contexts, downstream)
+    sys.stdout.write('\n' + results_table(rows) + '\n')
+    sys.stdout.write(
+        f'{left_out(args)}\n\n' if downstream is None else downstream_table(downstream)
+    )
+    sys.stdout.write(claims_text(judgements, args))
     sys.stdout.write(
         f'\nreport: {report}\ndemo: done in {(time.monotonic() - started) / 60:.1f} min\n'
     )
@@ -154,6 +160,20 @@ def options_of(args: argparse.Namespace) -> dict[str, Any]:
     return {'seeds': args.seeds, 'pretrained': str(args.pretrained), 'quick': args.quick}
 
 
+def left_out(args: argparse.Namespace) -> str:
+    """Why no detector and segmentor is trained; empty if they are."""
+    from .demo_downstream import missing
+
+    if len(args.seeds) == 1:
+        return 'Detector and segmentors: in the long form only (several seeds).'
+    if lacking := missing():
+        return (
+            f'Detector and segmentors: left out, {", ".join(lacking)} not installed; '
+            'python -m refineclip doctor says what to do.'
+        )
+    return ''
+
+
 def setting_of(args: argparse.Namespace) -> Setting:
     """What all rows share."""
     from .demo_measures import NUM_STARTS, Setting
@@ -169,6 +189,7 @@ def plan(args: argparse.Namespace) -> tuple[list[Step], dict[str, list[str]]]:
     """
     from refineclip.datasets.microworld import write_split
 
+    from .demo_downstream import downstream_steps
     from .demo_measures import TILES, build_row, context_scores, measure_row
     from .demo_runs import EXTRA, REFINED, RUNS, run_checkpoint, run_folder, run_options
     from .demo_steps import Step
@@ -221,7 +242,8 @@ def plan(args: argparse.Namespace) -> tuple[list[Step], dict[str, list[str]]]:
     steps.append(
         Step(CONTEXTS, context_scores, (setting, *_contexts(args)), ('draw val',), CONTEXT_SECONDS)
     )
-    return steps + measured, specs
+    after = [] if left_out(args) else downstream_steps(args)
+    return steps + measured + after, specs
 
 
 def _strip(args: argparse.Namespace) -> list[dict[str, Any]]:

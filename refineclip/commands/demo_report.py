@@ -12,13 +12,14 @@ import numpy as np
 from refineclip.evaluation.bootstrap import ImageScores
 from refineclip.visualization.report import Figure, Paragraph, Section, Table, write_report
 
-from . import demo_claims
+from . import demo_claims, demo_downstream
 from .demo_claims import FROZEN, Judgement
 from .demo_figures import make_figures
 from .demo_measures import Setting
 from .evaluate_common import environment, format_table, write_json
 
 Rows = Mapping[str, Sequence[Mapping[str, ImageScores]]]
+Downstream = Mapping[str, Mapping[str, Sequence[float]]]
 
 COLUMNS = {
     'boxes_class_top1': 'boxes',
@@ -55,8 +56,11 @@ CRITERION = (
 def cell(scores: Sequence[Mapping[str, ImageScores]], measure: str) -> str:
     """Value in the table: the mean over seeds, with their standard deviation if several."""
     values = [one[measure].value for one in scores if measure in one]
-    if not values:
-        return '-'
+    return mean_cell(values) if values else '-'
+
+
+def mean_cell(values: Sequence[float]) -> str:
+    """Mean, with the standard deviation if there are several."""
     spread = f' ± {np.std(values, ddof=1):.3f}' if len(values) > 1 else ''
     return f'{np.mean(values):.3f}{spread}'
 
@@ -65,6 +69,12 @@ def results_table(rows: Rows) -> str:
     """The table as text."""
     body = {row: [cell(scores, key) for key in COLUMNS] for row, scores in rows.items()}
     return format_table('microworld', list(COLUMNS.values()), body)
+
+
+def downstream_table(scores: Downstream) -> str:
+    """The table of detector and segmentors as text."""
+    body = {row: _downstream_cells(own) for row, own in scores.items()}
+    return format_table('in mmdet, mmseg', list(demo_downstream.COLUMNS), body) + '\n'
 
 
 def criterion(args: argparse.Namespace) -> str:
@@ -89,6 +99,7 @@ def write_results(
     rows: Rows,
     curve: Any,
     contexts: Rows,
+    downstream: Downstream | None = None,
 ) -> tuple[Path, list[Judgement]]:
     """Judge the claims, write ``results.json`` and ``report.html``.
 
@@ -98,6 +109,7 @@ def write_results(
         rows: Row of the table -> scores of each seed.
         curve: The refining curve.
         contexts: Its rows for the claims.
+        downstream: Row -> column -> values, of detector and segmentors.
 
     Returns:
         The report, and the judgements.
@@ -115,7 +127,12 @@ def write_results(
         }
         for one in judgements
     }
-    content = {'options': vars(args), 'values': values, 'claims': verdicts}
+    content = {
+        'options': vars(args),
+        'values': values,
+        'claims': verdicts,
+        'downstream': downstream,
+    }
     write_json(args.out / 'results.json', {**content, 'environment': environment()})
     command = f'python -m refineclip demo --seeds {" ".join(map(str, args.seeds))}'
     sections = [
@@ -133,6 +150,7 @@ def write_results(
         ),
         Section('Results', [_table(rows), Paragraph(LEGEND)]),
         Section('The five claims', _claims(args, judgements)),
+        *([] if downstream is None else [_downstream(downstream)]),
         *(
             Section(title, [Figure(figure, alt)])
             for title, figure, alt in make_figures(args, setting, differences(rows), curve)
@@ -147,6 +165,18 @@ def _table(rows: Rows) -> Table:
     caption = 'Mean and standard deviation over seeds.' if several else 'One seed.'
     body = [[row, *(cell(scores, key) for key in COLUMNS)] for row, scores in rows.items()]
     return Table(['row', *COLUMNS.values()], body, caption)
+
+
+def _downstream_cells(own: Mapping[str, Sequence[float]]) -> list[str]:
+    return [mean_cell(own[name]) if name in own else '-' for name in demo_downstream.COLUMNS]
+
+
+def _downstream(scores: Downstream) -> Section:
+    body = [[row, *map(mean_cell, own.values())] for row, own in scores.items()]
+    table = Table(
+        ['row', *demo_downstream.COLUMNS], body, 'Mean and standard deviation over seeds.'
+    )
+    return Section('In a detector and two segmentors', [table, Paragraph(demo_downstream.LEGEND)])
 
 
 def _claims(args: argparse.Namespace, judgements: Sequence[Judgement]) -> list[Any]:

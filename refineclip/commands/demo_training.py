@@ -1,9 +1,9 @@
-"""The training runs of the demo: configs of ``configs/microworld`` through mmengine's Runner."""
+"""The runs of the demo: configs of ``configs/microworld`` through mmengine's Runner."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,8 @@ def config_file(method: str) -> Path:
     """Config of a stage on the microworld, in the checkout or in the installed package.
 
     Args:
-        method: ``'refiner'``, ``'rla'``, ``'sc-rla'``, ``'r-sc-rla'`` or ``'r-sc-v'``.
+        method: ``'refiner'``, ``'rla'``, ``'sc-rla'``, ``'r-sc-rla'``, ``'r-sc-v'``, ``'fvit'``,
+            ``'cat-seg'`` or ``'text-segmentor'``.
 
     Raises:
         FileNotFoundError: If there are no configs, or none of this name.
@@ -63,19 +64,54 @@ def train(
         folder: The run's work_dir.
         hooks: Configs of further hooks.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    cfg = _prepare(method, options, folder)
+    cfg.custom_hooks = [*cfg.custom_hooks, *hooks]
+    with _running(cfg, folder) as runner:
+        runner.train()
+
+
+def train_and_test(method: str, options: Mapping[str, Any], folder: Path) -> dict[str, float]:
+    """Train a detector or segmentor, if its config has anything to train, and test it.
+
+    Args:
+        method: ``'fvit'``, ``'cat-seg'`` or ``'text-segmentor'``.
+        options: See :func:`load_config`.
+        folder: The run's work_dir; its log goes to ``train.log`` there.
+
+    Returns:
+        The metrics of the test.
+    """
+    cfg = _prepare(method, options, folder)
+    # Tested once, at the end; a validation before that would be the same.
+    cfg.val_dataloader = cfg.val_evaluator = cfg.val_cfg = None
+    learns = cfg.model.type != 'TextSegmentor'
+    if not learns:
+        cfg.train_dataloader = cfg.train_cfg = cfg.optim_wrapper = cfg.param_scheduler = None
+    with _running(cfg, folder) as runner:
+        if learns:
+            runner.train()
+        return {name: float(value) for name, value in runner.test().items()}
+
+
+def _prepare(method: str, options: Mapping[str, Any], folder: Path) -> Config:
     cfg = load_config(method, options)
     cfg.work_dir = str(folder)
-    cfg.custom_hooks = [*cfg.custom_hooks, *hooks]
     # Names mmengine's loggers, of which a process keeps one per name.
     cfg.experiment_name = f'{folder.parent.name}-{folder.name}'
+    return cfg
+
+
+@contextlib.contextmanager
+def _running(cfg: Config, folder: Path) -> Iterator[Runner]:
+    """A runner whose output goes to ``train.log``."""
+    folder.mkdir(parents=True, exist_ok=True)
     with (
         (folder / 'train.log').open('w') as log,
         contextlib.redirect_stdout(log),
         contextlib.redirect_stderr(log),
     ):
         runner = Runner.from_cfg(cfg)
-        runner.train()
+        yield runner
         # mmengine keeps the logger as the current one of the process, but the log is closed now.
         for handler in list(runner.logger.handlers):
             runner.logger.removeHandler(handler)

@@ -1,0 +1,19 @@
+# Segmentation of the drawn world by words alone; nothing is trained.
+_base_ = ['../segmentation/cat-seg/cat-seg_microworld-clip_1xb8-300i_microworld-base.py']
+
+model = dict(
+    _delete_=True,
+    type='TextSegmentor',
+    # A refined one: model.backbone.init_cfg.checkpoint=work_dirs/.../refined_iter_300.pth
+    backbone=dict(
+        type='RefinerCLIP',
+        model='microworld-clip',
+        pretrained='shipped',
+        dense_mode='value',
+        init_cfg=dict(type='Pretrained', checkpoint=None),
+    ),
+    text=dict(model='microworld-clip', pretrained='shipped', templates=['a {}']),
+    test_cfg=dict(mode='whole'),
+)
+test_evaluator = dict(_delete_=True, type='VocabularyIoUMetric', iou_metrics=['mIoU'])
+val_evaluator = test_evaluator
