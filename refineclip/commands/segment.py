@@ -192,16 +192,34 @@ def write_results(
     from PIL import Image
 
     from refineclip.visualization.segmentation_maps import segmentation_figure
-    from refineclip.visualization.style import area_colours, save_figure
+    from refineclip.visualization.style import save_figure
 
-    # By position in the vocabulary, so that a word has one colour in all pictures.
-    colours = dict(enumerate(area_colours(len(titles))))
-    figure = segmentation_figure([picture], {'by words': [labels]}, titles, colours=colours)
+    figure = segmentation_figure(
+        [picture],
+        {'by words': [labels]},
+        titles,
+        caption=f'Each pixel shows one of {len(titles)} words.',
+        colours=word_colours(len(titles)),
+    )
     save_figure(figure, out / 'vis' / result)
     path = out / 'labels' / result
     path.parent.mkdir(parents=True, exist_ok=True)
     kind = np.uint8 if len(titles) <= 256 else np.uint16
     Image.fromarray(labels.astype(kind)).save(path)
+
+
+def word_colours(count: int) -> dict[int, str]:
+    """Colours by position in the vocabulary, so that a word looks alike in all pictures."""
+    from matplotlib.colors import hsv_to_rgb, to_hex
+
+    from refineclip.visualization.style import AREAS
+
+    # Beyond the colours that stay apart: hues by the golden ratio, never close to the last ones.
+    more = [
+        to_hex(hsv_to_rgb((0.618 * index % 1, (0.45, 0.7, 0.95)[index % 3], 0.85)))
+        for index in range(count - len(AREAS))
+    ]
+    return dict(enumerate([*AREAS[:count], *more]))
 
 
 def describe(labels: np.ndarray, titles: Sequence[str]) -> str:

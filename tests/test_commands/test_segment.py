@@ -77,6 +77,15 @@ def test_config(folder: Path, tmp_path: Path) -> None:
     assert labels(tmp_path / 'out', 'a.png').shape == (50, 70)
 
 
+@pytest.mark.parametrize('count', [1, 16, 171, 847])
+def test_every_word_has_a_colour_of_its_own(count: int) -> None:
+    colours = segment.word_colours(count)
+    assert list(colours) == list(range(count))
+    # Of 847 words a few look alike to the last bit.
+    assert len(set(colours.values())) > 0.95 * count
+    assert segment.word_colours(count + 1)[count - 1] == colours[count - 1]
+
+
 def test_bad_images_are_skipped_and_told(folder: Path, tmp_path: Path, capsys) -> None:
     (folder / 'broken.jpg').write_bytes(b'nothing')
     argv = [str(folder), '--texts', 'star', *MODEL, '--out', str(tmp_path / 'out')]
