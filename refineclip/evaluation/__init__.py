@@ -6,6 +6,7 @@ names only.
 
 from .bootstrap import ImageScores, PairedDifference, paired_bootstrap
 from .encoders import load_encoders
+from .image_level_hook import ImageLevelHook
 from .panoptic_dataset import PanopticEvaluationDataset
 from .panoptic_evaluation import PanopticEvaluation
 from .panoptic_metrics import RegionAccuracyMetric, SpatialAwarenessMetric
@@ -14,6 +15,7 @@ from .patch_labels import map_labels, patch_segments
 from .region_accuracy import RegionAccuracy, region_accuracy
 
 __all__ = [
+    'ImageLevelHook',
     'ImageScores',
     'PairedDifference',
     'PanopticEvaluation',
