@@ -19,4 +19,6 @@ env_cfg = dict(
     mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
     dist_cfg=dict(backend='nccl'),
 )
+# Several processes share nothing but the results.
+model_wrapper_cfg = dict(type='UntrainedModelWrapper')
 randomness = dict(seed=0)

@@ -210,13 +210,15 @@ def write_results(
 
 def word_colours(count: int) -> dict[int, str]:
     """Colours by position in the vocabulary, so that a word looks alike in all pictures."""
-    from matplotlib.colors import hsv_to_rgb, to_hex
+    from colorsys import hsv_to_rgb
+
+    from matplotlib.colors import to_hex
 
     from refineclip.visualization.style import AREAS
 
     # Beyond the colours that stay apart: hues by the golden ratio, never close to the last ones.
     more = [
-        to_hex(hsv_to_rgb((0.618 * index % 1, (0.45, 0.7, 0.95)[index % 3], 0.85)))
+        to_hex(hsv_to_rgb(0.618 * index % 1, (0.45, 0.7, 0.95)[index % 3], 0.85))
         for index in range(count - len(AREAS))
     ]
     return dict(enumerate([*AREAS[:count], *more]))

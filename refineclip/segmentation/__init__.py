@@ -22,6 +22,7 @@ from refineclip.segmentation.microworld_dataset import MicroworldSegDataset
 from refineclip.segmentation.pixel_bce_loss import PixelBCELoss
 from refineclip.segmentation.prompted_text import PromptedTextEncoder
 from refineclip.segmentation.text_segmentor import TextSegmentor
+from refineclip.segmentation.untrained_wrapper import UntrainedModelWrapper
 from refineclip.segmentation.vocabulary_hook import VocabularyHook
 from refineclip.segmentation.vocabulary_iou import VocabularyIoUMetric
 
@@ -41,6 +42,7 @@ __all__ = [
     'PixelBCELoss',
     'PromptedTextEncoder',
     'TextSegmentor',
+    'UntrainedModelWrapper',
     'VocabularyHook',
     'VocabularyIoUMetric',
     'build_text_segmentor',

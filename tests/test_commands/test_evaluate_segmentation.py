@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -207,3 +209,37 @@ def test_config_file_and_mmseg(base, tmp_path: Path, capsys) -> None:
     base[1] = str(tmp_path / 'none.py')
     assert evaluate.main(base) == 2
     assert 'expected a config at' in capsys.readouterr().err
+
+
+def _test_rank(rank: int, file: str, port: int) -> None:
+    torch.set_num_threads(1)
+    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE='2')
+    os.environ.update(MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port))
+    torch.distributed.init_process_group('gloo')
+    cfg = Config.fromfile(file)
+    metrics = Runner.from_cfg(cfg).test()
+    torch.save(metrics, f'{cfg.work_dir}/rank_{rank}.pth')
+
+
+@pytest.mark.slow
+def test_two_processes_give_the_number_of_one(base, tmp_path: Path, repo_root: Path) -> None:
+    folder = repo_root / 'configs' / '_base_'
+    (tmp_path / 'single.py').write_text(
+        f"_base_ = ['{folder}/datasets/seg-voc20b.py', '{folder}/text-seg_runtime.py']\n"
+    )
+    cfg = Config.fromfile(tmp_path / 'single.py')
+    cfg.model = Config.fromstring(CONFIG, '.py').model
+    root = tmp_path / 'data' / 'VOCdevkit' / 'VOC2012'
+    cfg.test_dataloader.dataset.data_root = str(root)
+    cfg.test_dataloader.update(num_workers=0, persistent_workers=False)
+    cfg.update(work_dir=str(tmp_path / 'one'), log_level='ERROR')
+    expected = Runner.from_cfg(cfg).test()
+    cfg.update(work_dir=str(tmp_path / 'two'), launcher='pytorch')
+    cfg.dump(tmp_path / 'two.py')
+    with socket.socket() as probe:
+        probe.bind(('127.0.0.1', 0))
+        port = probe.getsockname()[1]
+    torch.multiprocessing.spawn(_test_rank, args=(str(tmp_path / 'two.py'), port), nprocs=2)
+    for rank in range(2):
+        found = torch.load(tmp_path / 'two' / f'rank_{rank}.pth', weights_only=False)
+        assert found == expected
