@@ -128,7 +128,8 @@ class CATSeg(BaseSegmentor):
         if mode == 'whole':
             if given != [None] * 3:
                 raise ValueError(
-                    f"test_cfg: expected no size, window or stride with mode='whole', got {given}"
+                    f"test_cfg: expected no size, window or stride with mode='whole', got {given}; "
+                    'a config that inherits them sets test_cfg=dict(_delete_=True, ...)'
                 )
             self.plan: WindowPlan | WholePlan = WholePlan()
             return
