@@ -77,6 +77,15 @@ def test_config(folder: Path, tmp_path: Path) -> None:
     assert labels(tmp_path / 'out', 'a.png').shape == (50, 70)
 
 
+def test_model_of_fixed_classes(folder: Path, tmp_path: Path, capsys) -> None:
+    text = CONFIG[: CONFIG.index('model = ')] + CONFIG[CONFIG.index('pipeline = ') :]
+    text += "model = dict(type='BaseDataPreprocessor', _scope_='mmengine')\n"
+    (tmp_path / 'fixed.py').write_text(text)
+    argv = [str(folder), '--texts', 'a', '--config', str(tmp_path / 'fixed.py')]
+    assert segment.main([*argv, '--out', str(tmp_path / 'out')]) == 2
+    assert 'whose classes are fixed' in capsys.readouterr().err
+
+
 @pytest.mark.parametrize('count', [1, 16, 171, 847])
 def test_every_word_has_a_colour_of_its_own(count: int) -> None:
     colours = segment.word_colours(count)

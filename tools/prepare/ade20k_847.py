@@ -2,8 +2,8 @@
 
 Reads images/ADE/validation/**/*.jpg and *_seg.png under DATA_ROOT/ADE20K_2021_17_01, writes
 images_detectron2/validation/*.jpg and annotations_detectron2/validation/*.tif (16 bits, 65535 is
-ignored), images no shorter than 512 px: the layout and sizes of MaskFormer's tool. Also writes
-classes_847.json, the names that the data set class reads.
+ignored), shrunk to a short side of 512 px at most: layout and sizes of MaskFormer's tool. Also
+writes classes_847.json, the names that the data set class reads.
 
 The list of the 847 classes is not ours to ship. Give --classes a file that has it: MaskFormer
 publishes it in datasets/prepare_ade20k_full_sem_seg.py (github.com/facebookresearch/MaskFormer);
