@@ -43,7 +43,7 @@ class LoadSegLabels(LoadAnnotations):
         self.ignore_index = ignore_index
 
     def _load_seg_map(self, results: dict) -> None:
-        """Set ``gt_seg_map``, (H, W) int32, at the size of the image as it was read."""
+        """Set ``gt_seg_map``, (H, W) uint8 or int32, at the size of the image as it was read."""
         path = results['seg_map_path']
         with Image.open(BytesIO(fileio.get(path, backend_args=self.backend_args))) as file:
             if 'category_of_segment' in results:
@@ -51,7 +51,9 @@ class LoadSegLabels(LoadAnnotations):
             else:
                 labels = self._from_classes(np.asarray(file), results)
         self._check(labels, results)
-        results['gt_seg_map'] = labels
+        # Resizing by Pillow, as some recipes do it, takes 8 bits only.
+        largest = self.ignore_index if self.num_labels is not None else labels.max(initial=0)
+        results['gt_seg_map'] = labels.astype(np.uint8) if 0 <= largest <= 255 else labels
         results['seg_fields'].append('gt_seg_map')
 
     def _from_classes(self, stored: np.ndarray, results: dict) -> np.ndarray:

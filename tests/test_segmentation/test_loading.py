@@ -11,7 +11,7 @@ from PIL import Image
 pytest.importorskip('mmseg.datasets')
 
 from mmengine.registry import TRANSFORMS, DefaultScope
-from mmseg.datasets.transforms import LoadAnnotations
+from mmseg.datasets.transforms import LoadAnnotations, Resize
 
 from refineclip.segmentation import LoadSegLabels
 
@@ -91,6 +91,17 @@ def test_panoptic_ids(tmp_path: Path) -> None:
     segments = {1 + 2 * 256 + 3 * 65536: 7, 9: 0}
     found = load(tmp_path / 'a.png', LoadSegLabels(num_labels=8), category_of_segment=segments)
     assert columns(found, 3) == [7, 0, 255]
+
+
+@pytest.mark.parametrize('backend', ['pillow', 'cv2'])
+def test_training_transforms_take_the_labels(tmp_path: Path, backend: str) -> None:
+    write_labels(tmp_path / 'a.png', stripes(0, 170, 255))
+    steps = [LoadSegLabels(num_labels=171), Resize(scale=(24, 20), backend=backend)]
+    results = dict(seg_map_path=str(tmp_path / 'a.png'), img=np.zeros((40, 48, 3), np.uint8))
+    results.update(img_shape=(40, 48), seg_fields=[])
+    for step in steps:
+        results = step(results)
+    assert columns(results['gt_seg_map'], 3) == [0, 170, 255]
 
 
 def test_registered_and_checked() -> None:
