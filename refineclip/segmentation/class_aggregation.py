@@ -115,10 +115,11 @@ class ClassAggregation(BaseModule):
         ]
         return updated[0] if len(updated) == 1 else torch.cat(updated, dim=1)
 
-    def _padding(self, number: int, length: int) -> tuple[Tensor | float, Tensor | float]:
+    def _padding(self, number: int, length: int) -> tuple[Tensor, Tensor]:
         """Sums over ``number`` padding classes: key times value, and key."""
         if self.padding_token is None or self.padding_guidance is None or number == 0:
-            return 0.0, 0.0
+            zero = self.norm1.weight.new_zeros(())
+            return zero, zero
         token = self.norm1(self.padding_token)[None, None]  # one class, one position
         key = self.attn.features(self.attn.k, token, self.padding_guidance[None])[0, 0]
         value = self.attn.values(token)[0, 0] / length

@@ -6,6 +6,7 @@ Shapes: B images, T classes, (h, w) token grid.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch.nn.functional as F
 from mmengine.model import BaseModule
@@ -93,9 +94,10 @@ class GuidedDecoder(BaseModule):
 
     def guide(self, guidance: Sequence[Tensor]) -> list[Tensor]:
         """Project the guidance maps ``(B, G, 2h, 2w)``, ``(B, G', 4h, 4w)`` for every stage."""
+        stages: Any = self.stages
         return [
             stage.guide(F.relu(projection(maps)))
-            for stage, projection, maps in zip(self.stages, self.projections, guidance, strict=True)
+            for stage, projection, maps in zip(stages, self.projections, guidance, strict=True)
         ]
 
     def forward(self, x: Tensor, guides: Sequence[Tensor]) -> Tensor:

@@ -7,6 +7,7 @@ channels of the guidance.
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -172,7 +173,8 @@ class SpatialAggregation(BaseModule):
     def guide(self, guidance: Tensor) -> list[Guide]:
         """Project guidance ``(B, N, G)`` for every block."""
         guidance = self.guidance_norm(guidance)
-        return [block.attn.guide(guidance) for block in self.blocks]
+        blocks: Any = self.blocks
+        return [block.attn.guide(guidance) for block in blocks]
 
     def forward(self, x: Tensor, guides: list[Guide], grid: Grid) -> Tensor:
         """Update cost maps ``(B, T, N, C)``; no class sees another."""

@@ -114,7 +114,7 @@ class PromptedTextEncoder(BaseModule):
         self._cached = None
 
 
-def encode_prompts(text: nn.Module, tokens: Tensor) -> Tensor:
+def encode_prompts(text: Any, tokens: Tensor) -> Tensor:
     """Embed prompts ``(C, context)``, token positions after the last end-of-text left out.
 
     Under a causal mask no position sees what follows it, and the embedding is read at the end of

@@ -72,14 +72,14 @@ def _train_query_value(attention: Any) -> None:
     rows.original2.requires_grad_(True)
 
 
-def _join_in_state(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
+def _join_in_state(module: Any, state: dict[str, Any], prefix: str, *_: Any) -> None:
     """Write a parametrized weight under its library name."""
     for name in module.parametrizations:
         parts = [state.pop(f'{prefix}parametrizations.{name}.original{i}') for i in range(3)]
         state[prefix + name] = torch.cat(parts)
 
 
-def _split_in_state(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
+def _split_in_state(module: Any, state: dict[str, Any], prefix: str, *_: Any) -> None:
     """Read a parametrized weight from its library name."""
     for name in module.parametrizations:
         fused = state.pop(prefix + name, None)

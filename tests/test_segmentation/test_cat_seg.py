@@ -74,6 +74,24 @@ def test_loss_is_that_of_upsampled_logits():
     torch.testing.assert_close(model(**data, mode='loss')['loss_bce'], expected)
 
 
+def test_half_precision_and_recomputation_give_the_same_loss():
+    data, losses, gradients = batch(), [], []
+    for with_cp, dtype in ((False, None), (True, None), (False, torch.bfloat16)):
+        model = cat_seg().train()
+        model.backbone.visual.with_cp = with_cp
+        with torch.autocast('cpu', dtype=dtype, enabled=dtype is not None):
+            loss = model(**data, mode='loss')['loss_bce']
+        loss.backward()
+        assert loss.dtype == torch.float32
+        losses.append(loss.item())
+        weight = model.backbone.visual.blocks[1].attn.parametrizations.in_proj_weight.original2
+        gradients.append(weight.grad)
+    assert losses[1] == pytest.approx(losses[0], rel=1e-6)
+    torch.testing.assert_close(gradients[1], gradients[0], atol=1e-7, rtol=1e-4)
+    assert losses[2] == pytest.approx(losses[0], rel=0.02)
+    assert F.cosine_similarity(gradients[2].flatten(), gradients[0].flatten(), dim=0) > 0.9
+
+
 def test_one_pass_of_each_tower_per_step(model):
     calls = []
     towers = (model.backbone, model.text_encoder.text.transformer)

@@ -224,7 +224,8 @@ def test_overfits_eight_real_images(repo_root, shared_data):
     stem = 'cat-seg_microworld-clip_1xb8-300i_microworld-base'
     cfg = Config.fromfile(repo_root / FOLDER / f'{stem}.py').model
     cfg.vocabulary, cfg.clip_tuning, cfg.test_cfg = names, None, dict(mode='whole')
-    cfg.input_size, cfg.decode_head.aggregator.window_size = (96, 96), 6
+    cfg.input_size = cfg.data_preprocessor.size = (96, 96)
+    cfg.decode_head.aggregator.window_size = 6
     model = MODELS.build(cfg).train()
     towers = [p for n, p in model.named_parameters() if not n.startswith('decode_head')]
     optimizer = torch.optim.AdamW(
