@@ -269,3 +269,26 @@ def test_without_vocabulary_and_training() -> None:
     with pytest.raises(ValueError, match='without flip'):
         model.predict(torch.rand(1, 3, 16, 16), [SegDataSample(metainfo=dict(flip=True))])
     assert np.isfinite(model.logit_scale)
+
+
+def resident(key: str) -> float:
+    """Memory of this process in GiB: now ('VmRSS') or at its highest ('VmHWM')."""
+    lines = Path('/proc/self/status').read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(key)) / 2**20
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path('/proc/self/status').is_file(), reason='needs /proc')
+def test_847_classes_at_real_size_fit_into_memory() -> None:
+    """All scores at once would be 847 x 1500 x 2000 x 4 B = 9.5 GiB."""
+    model = TextSegmentor(
+        dict(type='RefinerCLIP', model='ViT-B-16'),
+        dict(text_embeddings=torch.randn(847, 512)),
+        [f'class {index}' for index in range(847)],
+    ).eval()
+    before = resident('VmRSS')
+    sample = SegDataSample(metainfo=dict(ori_shape=(1500, 2000)))
+    found = model.predict(torch.randn(1, 3, 336, 448), [sample])[0].pred_sem_seg.data
+    assert resident('VmHWM') - before < 1.5
+    assert found.shape == (1, 1500, 2000)
+    assert len(found.unique()) > 1
