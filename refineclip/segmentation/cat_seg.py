@@ -64,6 +64,7 @@ class CATSeg(BaseSegmentor):
             brought to label size at a time; ``maps_per_pass`` (default 256) cost maps are run at a
             time, at least one view; ``return_logits=True`` also returns ``seg_logits``, which are
             probabilities ``(C, H, W)`` and take as much memory as they look.
+        pretrained: Only None, which mmseg's ``init_model`` passes to every segmentor.
         init_cfg: mmengine's initialisation.
 
     Raises:
@@ -84,9 +85,15 @@ class CATSeg(BaseSegmentor):
         data_preprocessor: dict | None = None,
         train_cfg: dict | None = None,
         test_cfg: dict | None = None,
+        pretrained: None = None,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
+        if pretrained is not None:
+            raise ValueError(
+                f'expected pretrained=None, got {pretrained!r}; weights of the towers are named in '
+                'backbone and text_encoder'
+            )
         self.backbone = MODELS.build(backbone)
         _check_backbone(self.backbone)
         self.text_encoder = MODELS.build(text_encoder)

@@ -311,6 +311,7 @@ def test_wrong_masks(model):
         (dict(test_cfg=dict(mode='slide')), ValueError, "'windows' or 'whole'"),
         (dict(test_cfg=dict(mode='whole', window=3)), ValueError, 'no size, window or stride'),
         (dict(test_cfg=dict(mode='windows', size=64)), ValueError, 'size, window and stride'),
+        (dict(pretrained='openai'), ValueError, 'named in backbone and text_encoder'),
         (dict(clip_tuning='all'), ValueError, "'query-value' or None"),
         (dict(backbone=dict(type='PixelBCELoss')), TypeError, 'RefinerCLIP, got PixelBCELoss'),
         (dict(out_indices=(0, 1)), ValueError, 'two intermediate blocks'),

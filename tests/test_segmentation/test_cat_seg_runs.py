@@ -14,6 +14,7 @@ from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.registry import DATASETS, MODELS, init_default_scope
 from mmengine.runner import Runner
+from mmseg.apis import inference_model, init_model
 from mmseg.evaluation import IoUMetric
 
 from refineclip.datasets.microworld.coco_layout import write_split
@@ -144,6 +145,19 @@ def test_checkpoint_has_the_names_of_the_library(repo_root, drawn, tmp_path):
     norms = [g for g in groups if g['weight_decay'] == 0]
     assert norms
     assert all(g['initial_lr'] == pytest.approx(1e-3) for g in norms)
+
+
+def test_a_few_lines_of_python(repo_root, drawn, tmp_path):
+    """What docs/segmentation.md shows, with mmseg's own functions."""
+    stem = 'cat-seg_microworld-clip_1xb8-300i_microworld-base'
+    cfg = small(repo_root, drawn, tmp_path, stem, 1)
+    cfg.model.vocabulary = ['dax', 'grass']
+    model = init_model(cfg, device='cpu')
+    photo = np.random.default_rng(0).integers(0, 256, (50, 70, 3), dtype=np.uint8)
+    result = inference_model(model, photo)
+    assert result.pred_sem_seg.data.shape == (1, 50, 70)
+    model.set_vocabulary(['snow', 'night', 'sand'])
+    assert inference_model(model, photo).pred_sem_seg.data.max() <= 2
 
 
 def test_scd_config_logs_its_loss(repo_root, drawn, tmp_path):

@@ -1,11 +1,10 @@
 # COCO-Stuff, 171 classes, as CAT-Seg trains on it (arXiv 2303.11797, released configs).
 data_root = 'data/coco_stuff164k'
 crop_size = (384, 384)
-load_labels = dict(type='LoadSegLabels', num_labels=171)
 
 train_pipeline = [
     dict(type='LoadImageFromFile'),
-    load_labels,
+    dict(type='LoadSegLabels', num_labels=171),
     # Pillow's resizing smooths when it shrinks, OpenCV's does not; the released code uses Pillow.
     # The longest side is detectron2's default.
     dict(type='Resize', scale=(1333, 384), keep_ratio=True, backend='pillow'),
@@ -17,8 +16,8 @@ train_pipeline = [
 test_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='Resize', scale=(2560, 640), keep_ratio=True, backend='pillow'),
-    # After the resizing, so that labels keep their size.
-    load_labels,
+    # After the resizing, so that labels keep their size. mmseg's inference drops it by its name.
+    dict(type='LoadAnnotations'),
     dict(type='PackSegInputs'),
 ]
 train_dataloader = dict(

@@ -34,9 +34,17 @@ model = dict(
     test_cfg=dict(size=(208, 208), window=128, stride=80),
 )
 
-load_labels = dict(type='LoadSegLabels')
-pipeline = [dict(type='LoadImageFromFile'), load_labels, dict(type='PackSegInputs')]
-dataset = dict(type='MicroworldSegDataset', data_root='data/microworld', pipeline=pipeline)
+train_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='LoadSegLabels'),
+    dict(type='PackSegInputs'),
+]
+test_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='LoadAnnotations'),
+    dict(type='PackSegInputs'),
+]
+dataset = dict(type='MicroworldSegDataset', data_root='data/microworld')
 train_dataloader = dict(
     batch_size=8,
     num_workers=0,
@@ -44,6 +52,7 @@ train_dataloader = dict(
     dataset=dict(
         **dataset,
         base_only=True,
+        pipeline=train_pipeline,
         data_prefix=dict(img_path='train', seg_map_path='annotations/semantic_train'),
     ),
 )
@@ -52,7 +61,9 @@ val_dataloader = dict(
     num_workers=0,
     sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(
-        **dataset, data_prefix=dict(img_path='val', seg_map_path='annotations/semantic_val')
+        **dataset,
+        pipeline=test_pipeline,
+        data_prefix=dict(img_path='val', seg_map_path='annotations/semantic_val'),
     ),
 )
 test_dataloader = val_dataloader
