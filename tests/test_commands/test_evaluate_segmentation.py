@@ -149,6 +149,7 @@ def test_a_config_alone_gives_the_same_number(base, tmp_path: Path, repo_root: P
     cfg.merge_from_dict({'test_dataloader.dataset.data_root': str(root)})
     cfg.test_dataloader.dataset.pipeline[1].scale = (2048, 32)
     cfg.test_dataloader.update(num_workers=0, persistent_workers=False)
+    cfg.test_dataloader.dataset.serialize_data = False
     cfg.update(work_dir=str(tmp_path / 'single'), load_from=str(refined), log_level='ERROR')
     metrics = Runner.from_cfg(cfg).test()
     kept = read(tmp_path)['results']['model']['voc20b']
@@ -232,6 +233,7 @@ def test_two_processes_give_the_number_of_one(base, tmp_path: Path, repo_root: P
     root = tmp_path / 'data' / 'VOCdevkit' / 'VOC2012'
     cfg.test_dataloader.dataset.data_root = str(root)
     cfg.test_dataloader.update(num_workers=0, persistent_workers=False)
+    cfg.test_dataloader.dataset.serialize_data = False
     cfg.update(work_dir=str(tmp_path / 'one'), log_level='ERROR')
     expected = Runner.from_cfg(cfg).test()
     cfg.update(work_dir=str(tmp_path / 'two'), launcher='pytorch')
