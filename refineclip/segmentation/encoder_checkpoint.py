@@ -6,14 +6,14 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-_OWNERS = ('backbone.', 'student.', '')
+_OWNERS = ('backbone.', 'student.', 'encoder.', '')
 
 
 def rename_encoder_keys(state: dict[str, Tensor], backbone: Mapping[str, Tensor]) -> None:
     """Rename an encoder's keys to ``backbone.*``, in place.
 
     ``refined_*.pth`` holds ``visual.*``, a checkpoint of stage 2 ``student.visual.*`` beside its
-    teacher, whose keys are dropped.
+    teacher, whose keys are dropped, and one of stage 1 ``encoder.visual.*`` with a Refiner.
 
     Args:
         state: The checkpoint.

@@ -208,6 +208,11 @@ def test_real_tower_and_a_refined_checkpoint(tmp_path: Path) -> None:
     staged = {f'student.{k}': v for k, v in state.items()} | {'teacher.visual.x': torch.ones(1)}
     torch.save({'state_dict': staged}, tmp_path / 'stage2.pth')
     load_checkpoint(refined, str(tmp_path / 'stage2.pth'))
+    # A Refiner that the model has no place for must not be left out without a word.
+    staged = {f'encoder.{k}': v for k, v in state.items()} | {'encoder.refiner.x': torch.ones(1)}
+    torch.save({'state_dict': staged}, tmp_path / 'stage1.pth')
+    with pytest.raises(ValueError, match=r'has besides \[.refiner\.x.\]; set model.backbone'):
+        load_checkpoint(refined, str(tmp_path / 'stage1.pth'))
 
 
 def test_init_cfg_is_loaded_without_training(tmp_path: Path) -> None:
