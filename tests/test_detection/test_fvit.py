@@ -148,6 +148,21 @@ def test_fixed_detection_temperature(model):
     assert model.score_settings()['det_temperature'] == 40
 
 
+def test_an_image_alone_is_seen_as_in_a_batch(model):
+    """Maps of one image come channels-last out of a ViT, which mmcv's RoIAlign cannot read."""
+    model.eval()
+    data = model.data_preprocessor(toys.batch(count=2), training=False)
+    rois = torch.tensor([[0, 4.0, 4, 40, 40], [0, 10, 20, 60, 60]])
+    found = []
+    with torch.no_grad():
+        for images in (data['inputs'], data['inputs'][:1]):
+            levels = model.extract_feat(images)
+            assert all(level.is_contiguous() for level in levels)
+            found.append(model.roi_head._bbox_forward(levels, rois))
+    for key in ('cls_score', 'bbox_pred'):
+        torch.testing.assert_close(found[0][key], found[1][key], atol=1e-4, rtol=1e-4)
+
+
 def test_no_proposal_gives_no_box(model):
     model.eval()
     data = model.data_preprocessor(toys.batch(count=1), training=False)
