@@ -1,7 +1,7 @@
 # F-ViT on the drawn world: boxes of 12 base kinds are trained, 4 novel kinds are found by name.
 # Sizes are chosen for a CPU; what is not named here is F-ViT's (configs/_base_/models/fvit.py).
 _base_ = ['../_base_/models/fvit_toy.py', '../detection/_base_/runtime.py']
-num_iters = 300
+num_iters = 500
 data_root = 'data/microworld/'
 
 model = dict(
