@@ -27,6 +27,7 @@ pytestmark = pytest.mark.mm
 
 FOLDER = 'configs/segmentation/cat-seg'
 NOVEL = ('fep', 'kiv', 'pim', 'vash')
+STEPS = 200  # of the overfit
 
 
 class RecordHook(Hook):
@@ -198,66 +199,59 @@ def test_two_halves_are_learned():
     assert accuracy > 0.9
 
 
-def real_batch(folder: Path, number: int) -> tuple[dict, tuple[str, ...]]:
-    """COCO images as 96 px inputs, panoptic labels of classes that fill 1 % of an image or more."""
+def real_batch(folder: Path, side: int) -> dict:
+    """Eight COCO images with panoptic labels as maps of their 16 largest classes."""
     dataset = DATASETS.build(
         dict(
             type='CocoPanopticSegDataset',
             data_root=str(folder),
             ann_file='annotations/panoptic_val2017.json',
-            indices=number,
+            indices=8,
             pipeline=[
                 dict(type='LoadImageFromFile'),
                 dict(type='LoadSegLabels'),
-                dict(type='Resize', scale=(96, 96), keep_ratio=False),
+                dict(type='Resize', scale=(side, side), keep_ratio=False),
                 dict(type='PackSegInputs'),
             ],
         )
     )
-    items = [dataset[index] for index in range(number)]
-    counts = torch.stack(
-        [item['data_samples'].gt_sem_seg.data.flatten().bincount(minlength=256) for item in items]
-    )
-    present = (counts[:, :255].amax(0) >= 0.01 * 96 * 96).nonzero()[:, 0].tolist()
+    items = [dataset[index] for index in range(8)]
+    labels = torch.cat([item['data_samples'].gt_sem_seg.data.long() for item in items])
     place = torch.full((256,), 255)
-    place[present] = torch.arange(len(present))
-    for item in items:
-        labels = item['data_samples'].gt_sem_seg
-        labels.data = place[labels.data.long()]
-        item['data_samples'].set_metainfo(dict(ori_shape=(96, 96)))
-    names = tuple(dataset.metainfo['classes'][label] for label in present)
-    return {key: [item[key] for item in items] for key in items[0]}, names
+    place[labels[labels < 255].bincount().topk(16).indices] = torch.arange(16)
+    for item, own in zip(items, labels, strict=True):
+        item['data_samples'].gt_sem_seg.data = place[own][None]
+        item['data_samples'].set_metainfo(dict(ori_shape=(side, side)))
+    return {key: [item[key] for item in items] for key in items[0]}
 
 
 @pytest.mark.slow
 def test_overfits_eight_real_images(repo_root, shared_data):
-    """Panoptic labels of COCO as semantic maps; mIoU on the same images above 0.6."""
+    """Real photos and labels; mIoU on the same images above 0.6.
+
+    The tower knows made-up words only, which the classes borrow: any names will do that differ.
+    """
     init_default_scope('mmseg')
-    data, names = real_batch(shared_data / 'coco', 8)
-    assert len(names) > 15
     stem = 'cat-seg_microworld-clip_1xb8-300i_microworld-base'
     cfg = Config.fromfile(repo_root / FOLDER / f'{stem}.py').model
-    cfg.vocabulary, cfg.clip_tuning, cfg.test_cfg = names, None, dict(mode='whole')
-    cfg.input_size = cfg.data_preprocessor.size = (96, 96)
-    cfg.decode_head.aggregator.window_size = 6
+    cfg.vocabulary = MicroworldSegDataset.METAINFO['classes'][:16]
+    cfg.test_cfg, cfg.clip_tuning = dict(mode='whole'), None
+    cfg.input_size = cfg.data_preprocessor.size = (64, 64)
+    cfg.decode_head.aggregator.window_size = 4
     model = MODELS.build(cfg).train()
+    batch = model.data_preprocessor(real_batch(shared_data / 'coco', 64), training=True)
     towers = [p for n, p in model.named_parameters() if not n.startswith('decode_head')]
-    optimizer = torch.optim.AdamW(
-        [dict(params=model.decode_head.parameters()), dict(params=towers, lr=1e-4)], lr=2e-3
-    )
-    steps = 100
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, [2e-3, 1e-4], total_steps=steps)
-    batch = model.data_preprocessor(data, training=True)
-    for step in range(steps):
-        half = slice(4 * (step % 2), 4 * (step % 2) + 4)
+    heads = dict(params=model.decode_head.parameters())
+    optimizer = torch.optim.AdamW([heads, dict(params=towers, lr=3e-4)], lr=5e-3)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, [5e-3, 3e-4], total_steps=STEPS)
+    for _ in range(STEPS):
         optimizer.zero_grad()
-        loss = model(batch['inputs'][half], batch['data_samples'][half], mode='loss')
-        loss['loss_bce'].backward()
+        model(**batch, mode='loss')['loss_bce'].backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         schedule.step()
     metric = IoUMetric(iou_metrics=['mIoU'])
-    metric.dataset_meta = dict(classes=names)
+    metric.dataset_meta = dict(classes=cfg.vocabulary)
     samples = model.eval()(**batch, mode='predict')
     metric.process({}, [sample.to_dict() for sample in samples])
     assert metric.evaluate(8)['mIoU'] > 60
