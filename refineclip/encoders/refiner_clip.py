@@ -217,8 +217,8 @@ class RefinerCLIP(BaseModule):
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Return the maps of ``out_indices`` (or the one embedding map), each (B, C, h, w)."""
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
-            # Tokens are channels-last; with one image convolutions would keep it so, and mmcv's
-            # RoIAlign reads memory as if it were not.
+            # Tokens lie in memory channels-last; convolutions may keep that, for a batch and not
+            # for one image, and mmcv's RoIAlign reads memory as if it were not so.
             maps = [one.contiguous() for one in self._maps(images)]
         return self.pyramid(maps)
 

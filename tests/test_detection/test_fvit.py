@@ -149,7 +149,7 @@ def test_fixed_detection_temperature(model):
 
 
 def test_an_image_alone_is_seen_as_in_a_batch(model):
-    """Maps of one image come channels-last out of a ViT, which mmcv's RoIAlign cannot read."""
+    """Maps come channels-last out of a ViT, which mmcv's RoIAlign does not read as such."""
     model.eval()
     data = model.data_preprocessor(toys.batch(count=2), training=False)
     rois = torch.tensor([[0, 4.0, 4, 40, 40], [0, 10, 20, 60, 60]])
