@@ -46,6 +46,8 @@ class Line(BlockView):
         ('plain', [0.0, -1.0]),
         # x + 2 (x + 1) + 10
         ('value', [12.0, 15.0]),
+        # x_0 + 2 (x + 1) + 10, and x_0 is 0
+        ('value-cls', [12.0, 14.0]),
         # 2 (x + 1)
         ('value-only', [2.0, 4.0]),
         # token 0 weighs both values 1/2: 2 * 1.5 + 10; token 1 weighs them e^0 : e^1
@@ -63,7 +65,9 @@ def test_numbers_by_hand(mode: str, expected: list[float]) -> None:
 
 
 def test_names() -> None:
-    expected = ['key-key', 'plain', 'query-query', 'self-self', 'value', 'value-only']
+    expected = [
+        *('key-key', 'plain', 'query-query', 'self-self', 'value', 'value-cls', 'value-only')
+    ]
     assert list_dense_modes() == expected
     with pytest.raises(ValueError, match=r"'key-key', 'plain'.*got 'valu'"):
         get_dense_mode('valu')
@@ -99,5 +103,6 @@ def test_values_do_not_mix(toy_configs: dict[str, Any]) -> None:
         out = visual.run_dense(tokens, (2, 2), last, mode)
         (grad,) = torch.autograd.grad(out[0, 2].sum(), tokens)
         touched = grad[0].abs().sum(dim=1) > 0
-        expected = [mode not in ('value', 'value-only') or i == 2 for i in range(5)]
+        seen = {'value': {2}, 'value-only': {2}, 'value-cls': {0, 2}}.get(mode, set(range(5)))
+        expected = [i in seen for i in range(5)]
         assert touched.tolist() == expected, mode
