@@ -219,7 +219,8 @@ def text_tower(quick: bool) -> Comparison:
     needs_mmseg()
     from mmseg.datasets import COCOStuffDataset
 
-    from refineclip.segmentation.prompted_text import PromptedTextEncoder, encode_prompts
+    from refineclip.encoders.prompt_encoding import encode_prompts
+    from refineclip.segmentation.prompted_text import PromptedTextEncoder
 
     torch.manual_seed(0)
     layers = dict(text_cfg=dict(layers=4))

@@ -3,7 +3,6 @@ _base_ = ['../segmentation/cat-seg/cat-seg_microworld-clip_1xb8-300i_microworld-
 num_iters = 150
 
 model = dict(
-    text_encoder=dict(prompt='a {}'),
     decode_head=dict(
         aggregator=dict(decoder_channels=(16, 16), decoder_guidance_channels=(8, 4)),
     ),

@@ -146,7 +146,7 @@ def list_images(inputs: Any) -> list[Any]:
             raise FileNotFoundError(f'expected an image or a folder, got {path}: no such file')
         found = (
             sorted(p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
-            if (path.is_dir())
+            if path.is_dir()
             else [path]
         )
         if not found:

@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .prompt_encoding import encode_prompts
 from .templates import fill_template, get_templates
 from .weights_hash import weights_hash
 
@@ -106,7 +107,8 @@ class TextEmbedder:
             prompts = [
                 fill_template(template, name) for name in part for template in self.templates
             ]
-            embedded = F.normalize(self.text(self.tokenizer(prompts).to(device)).float(), dim=-1)
+            embedded = encode_prompts(self.text, self.tokenizer(prompts).to(device))
+            embedded = F.normalize(embedded.float(), dim=-1)
             mean = embedded.view(len(part), len(self.templates), -1).mean(dim=1)
             rows.append(F.normalize(mean, dim=-1).cpu())
         self.text.train(was_training)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from refineclip.encoders.prompt_encoding import encode_prompts
 from refineclip.encoders.text import TextCLIP
 
 from .bootstrap import ImageScores
@@ -48,7 +49,7 @@ def embed_captions(
     rows = []
     for first in track(range(0, len(captions), batch_size)):
         tokens = clip.tokenizer(list(captions[first : first + batch_size])).to(device)
-        rows.append(F.normalize(text(tokens).float(), dim=1).cpu())
+        rows.append(F.normalize(encode_prompts(text, tokens).float(), dim=1).cpu())
     text.train(was_training)
     return torch.cat(rows)
 

@@ -64,6 +64,7 @@ class TextSegmentor(BaseSegmentor):
         window_batch: Windows that go through the encoder at the same time.
         keep_logits: Also return ``seg_logits``, (C, H, W) at the original size.
         data_preprocessor: Default: the encoder's own mean and std, from BGR images.
+        pretrained: Only None, which mmseg's ``init_model`` passes to every segmentor.
         init_cfg: As in mmengine.
 
     Raises:
@@ -89,10 +90,13 @@ class TextSegmentor(BaseSegmentor):
         window_batch: int = 32,
         keep_logits: bool = False,
         data_preprocessor: dict[str, Any] | nn.Module | None = None,
+        pretrained: None = None,
         init_cfg: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
         self.test_cfg = _check_test_cfg(DEFAULT_TEST_CFG if test_cfg is None else test_cfg)
+        if pretrained is not None:
+            raise ValueError(f'pretrained: expected None, got {pretrained!r}; name it in backbone')
         if not 0 <= prob_thd < 1:
             raise ValueError(f'prob_thd: expected a probability in [0, 1), got {prob_thd}')
         if min(chunk_size, window_batch) < 1:

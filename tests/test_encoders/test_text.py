@@ -269,3 +269,20 @@ def test_real_embeddings(shared_data: Path, file: str, shape: tuple[int, int]) -
     assert names == []
     stored = torch.from_numpy(np.load(shared_data / 'text_embeddings' / file)).float()
     assert torch.allclose(embeddings, stored, atol=1e-3)  # unit rows as they are
+
+
+def test_positions_that_no_prompt_reaches_are_not_run(clip, monkeypatch):
+    seen = []
+    run = clip.text.transformer.forward
+    monkeypatch.setattr(
+        clip.text.transformer,
+        'forward',
+        lambda x, **kwargs: seen.append(x.shape[1]) or run(x, **kwargs),
+    )
+    embedder = TextEmbedder(clip, ['a {}'])
+    short = embedder.embed(['cat', 'dog'])
+    monkeypatch.undo()
+    assert seen == [4]  # start, a, cat, end
+    with torch.no_grad():
+        whole = clip.text(clip.tokenizer(['a cat', 'a dog']))
+    torch.testing.assert_close(short, F.normalize(whole, dim=-1))

@@ -14,11 +14,8 @@ from mmengine.runner.checkpoint import get_state_dict, load_state_dict
 from mmengine.runner.checkpoint import weights_to_cpu as to_cpu
 
 from refineclip.encoders import build_clip
-from refineclip.segmentation.prompted_text import (
-    PromptedTextEncoder,
-    encode_prompts,
-    first_synonym,
-)
+from refineclip.encoders.prompt_encoding import encode_prompts
+from refineclip.segmentation.prompted_text import PromptedTextEncoder, first_synonym
 from refineclip.segmentation.query_value_tuning import train_query_value_only
 
 from .cat_seg_toys import NAMES, TOWER

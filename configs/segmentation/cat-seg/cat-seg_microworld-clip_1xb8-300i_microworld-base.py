@@ -15,7 +15,7 @@ model = dict(
     backbone=dict(
         model='microworld-clip', pretrained='shipped', model_kwargs=None, out_indices=(1, 2, 4)
     ),
-    text_encoder=dict(model='microworld-clip', pretrained='shipped', prompt='a photo of a {}'),
+    text_encoder=dict(model='microworld-clip', pretrained='shipped', prompt='a {}'),
     input_size=image_size,
     decode_head=dict(
         guidance_channels=(32, 16),
