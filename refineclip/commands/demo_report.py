@@ -172,7 +172,7 @@ def _downstream_cells(own: Mapping[str, Sequence[float]]) -> list[str]:
 
 
 def _downstream(scores: Downstream) -> Section:
-    body = [[row, *map(mean_cell, own.values())] for row, own in scores.items()]
+    body = [[row, *_downstream_cells(own)] for row, own in scores.items()]
     table = Table(
         ['row', *demo_downstream.COLUMNS], body, 'Mean and standard deviation over seeds.'
     )

@@ -12,7 +12,14 @@ import torch
 from rich.console import Console
 
 from refineclip.__main__ import main as dispatch
-from refineclip.commands import demo, demo_measures, demo_report, demo_steps, demo_training
+from refineclip.commands import (
+    demo,
+    demo_downstream,
+    demo_measures,
+    demo_report,
+    demo_steps,
+    demo_training,
+)
 from refineclip.commands.demo_steps import Step
 from refineclip.encoders import build_clip
 from refineclip.evaluation.bootstrap import ImageScores
@@ -110,6 +117,35 @@ def test_several_seeds_show_mean_and_spread():
     assert demo_report.cell([one, two], 'gk') == '0.300 ± 0.141'
     assert demo_report.cell([one], 'gk') == '0.200'
     assert demo_report.cell([one], 'boxes_class_top1') == '-'
+
+
+def test_long_form_measures_backbones_downstream(tmp_path, monkeypatch):
+    args = demo.parse_args(['--seeds', '0', '3', '--out', str(tmp_path)])
+    monkeypatch.setattr(demo_downstream, 'missing', list)
+    steps = {step.name: step for step in demo.plan(args)[0]}
+    # F-ViT on three rows, CAT-Seg on four, both with two seeds; words alone need no seed once.
+    recipes = [name for name in steps if name.startswith(('F-ViT', 'CAT-Seg', 'words alone'))]
+    assert len(recipes) == 3 * 2 + 4 * 2 + 1 + 3 * 2
+    step = steps['F-ViT on R-SC-RLA, seed 3']
+    assert 'train R-SC-RLA, seed 3' in step.needs
+    saved = steps['measure R-SC-RLA, seed 3'].arguments[1]
+    assert step.arguments[1]['model.backbone.init_cfg']['checkpoint'] == saved
+    found = {
+        name: {'mIoU': 50.0, 'coco/novel_ap50': 0.1, 'coco/base_ap50': 0.2} for name in recipes
+    }
+    scores = demo_downstream.downstream_scores(args, found)
+    lines = demo_report.downstream_table(scores).splitlines()
+    assert [line.split('  ')[0] for line in lines[2:6]] == list(demo_downstream.ROWS)
+    assert '0.500 ± 0.000' in lines[2]
+    assert ' - ' in lines[4]  # F-ViT has no row of SC-RLA
+    section = demo_report._downstream(scores)
+    assert len(section.blocks[0].rows) == 4
+
+
+def test_what_is_left_out_is_said(monkeypatch):
+    assert 'in the long form only' in demo.left_out(demo.parse_args([]))
+    monkeypatch.setattr(demo_downstream, 'missing', lambda: ['mmdet'])
+    assert 'mmdet not installed' in demo.left_out(demo.parse_args(['--seeds', '0', '1']))
 
 
 def test_seeds_share_fixed_rows_and_wait_for_their_own_refiner(tmp_path):
