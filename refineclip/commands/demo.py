@@ -191,7 +191,7 @@ def plan(args: argparse.Namespace) -> tuple[list[Step], dict[str, list[str]]]:
 
     from .demo_downstream import downstream_steps
     from .demo_measures import TILES, build_row, context_scores, measure_row
-    from .demo_runs import EXTRA, REFINED, RUNS, run_checkpoint, run_folder, run_options
+    from .demo_runs import EXTRA, LONG_ONLY, REFINED, RUNS, run_checkpoint, run_folder, run_options
     from .demo_steps import Step
     from .demo_training import train
     from .microworld import SPLITS
@@ -218,7 +218,7 @@ def plan(args: argparse.Namespace) -> tuple[list[Step], dict[str, list[str]]]:
     ]
     specs = {row: [''] for row in fixed}
     for row, method in RUNS.items():
-        if args.quick and row in EXTRA:
+        if (args.quick and row in EXTRA) or (len(args.seeds) == 1 and row in LONG_ONLY):
             continue
         suffixes = [f', seed {seed}' for seed in args.seeds]
         specs[row] = suffixes

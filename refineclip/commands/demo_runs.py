@@ -17,10 +17,13 @@ RUNS = {
     SC_RLA: 'sc-rla',
     R_SC_RLA: 'r-sc-rla',
     'R-SC-V': 'r-sc-v',
+    'R-SC-RLA, retention': 'r-sc-rla-retention',
 }
-REFINED = ('r-sc-rla', 'r-sc-v')
+REFINED = ('r-sc-rla', 'r-sc-v', 'r-sc-rla-retention')
 # Rows that no claim needs; --quick leaves them out.
 EXTRA = ('RLA, 6 x 6 grid', 'R-SC-V')
+# Rows of the long form alone, so that the short one stays within ten minutes.
+LONG_ONLY = ('R-SC-RLA, retention',)
 
 
 def run_folder(args: argparse.Namespace, method: str, seed: int) -> Path:
