@@ -72,7 +72,7 @@ def shared_forward(quick: bool) -> Comparison:
     @torch.no_grad()
     def one() -> Numbers:
         taps = model.backbone(images)
-        return _maps(taps, model.vlm_map(taps[-1]))
+        return _maps(taps, model.backbone.project_map(taps[-1]))
 
     return Comparison(
         published=two,
@@ -152,7 +152,9 @@ def inference(quick: bool) -> Comparison:
         proposals = model.rpn_head.predict(levels, samples, rescale=False)
         rois = bbox2roi([proposals[0].bboxes])
         found = model.roi_head._bbox_forward(levels, rois)
-        pooled = pool_vlm_map(model.vlm_map(taps[-1]), rois, model.backbone.visual.patch_size)
+        pooled = pool_vlm_map(
+            model.backbone.project_map(taps[-1]), rois, model.backbone.visual.patch_size
+        )
         scores = model.roi_head.scores(found['cls_score'], pooled)
         return _found(
             model.roi_head.bbox_head.predict_by_feat(
@@ -198,7 +200,9 @@ def text_classifier(quick: bool) -> Comparison:
         proposals = model.rpn_head.predict(levels, samples, rescale=False)
         rois = bbox2roi([proposals[0].bboxes])
         head = model.roi_head.bbox_head
-        pooled = pool_vlm_map(model.vlm_map(taps[-1]), rois, model.backbone.visual.patch_size)
+        pooled = pool_vlm_map(
+            model.backbone.project_map(taps[-1]), rois, model.backbone.visual.patch_size
+        )
         head.with_cls = classify
         logits, deltas = head(model.roi_head.bbox_roi_extractor(levels[:4], rois))
         if classify:

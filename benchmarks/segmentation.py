@@ -184,7 +184,7 @@ def labels_847(quick: bool) -> Comparison:
 
     classes, run, side = (9, 6, 4) if quick else (847, 256, 96)
     plan = WindowPlan((64, 64), 48, 16) if quick else WindowPlan((640, 640), 384, 256)
-    number = len(plan.corners) + 1
+    number = len(plan.boxes) + 1
     generator = torch.Generator().manual_seed(2)
     chosen = torch.stack(
         [torch.randperm(classes, generator=generator)[:run] for _ in range(number)]

@@ -92,10 +92,10 @@ def set_vocabulary(cfg: Config, args: argparse.Namespace) -> None:
     """
     from refineclip.datasets.vocabularies import parse_texts, read_vocabulary
 
-    hooks = [hook for hook in cfg.get('custom_hooks', []) if 'VocabularyHook' in str(hook['type'])]
+    hooks = [hook for hook in cfg.get('custom_hooks', []) if hook['type'] == 'DetVocabularyHook']
     if not hooks:
         raise SystemExit(
-            'expected a config with a vocabulary hook in custom_hooks for --texts or --vocabulary, '
+            'expected a config with DetVocabularyHook in custom_hooks for --texts or --vocabulary, '
             f'got none in {args.config}'
         )
     try:

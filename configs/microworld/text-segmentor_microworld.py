@@ -15,5 +15,11 @@ model = dict(
     text=dict(model='microworld-clip', pretrained='shipped', templates=['a {}']),
     test_cfg=dict(mode='whole'),
 )
+train_dataloader = None
+train_cfg = None
+optim_wrapper = None
+param_scheduler = None
+val_dataloader = None
+val_cfg = None
+val_evaluator = None
 test_evaluator = dict(_delete_=True, type='VocabularyIoUMetric', iou_metrics=['mIoU'])
-val_evaluator = test_evaluator

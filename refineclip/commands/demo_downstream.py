@@ -103,7 +103,6 @@ def _options(args: argparse.Namespace, config: str, row: str, seed: int) -> dict
         'model.backbone.pretrained': args.pretrained,
         f'model.{TEXT_SIDES[config]}.pretrained': args.pretrained,
         'test_dataloader.dataset.data_root': root,
-        'val_dataloader.dataset.data_root': root,
     }
     if config != 'text-segmentor':
         options['train_dataloader.dataset.data_root'] = root

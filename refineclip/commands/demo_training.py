@@ -84,11 +84,8 @@ def train_and_test(method: str, options: Mapping[str, Any], folder: Path) -> dic
     cfg = _prepare(method, options, folder)
     # Tested once, at the end; a validation before that would be the same.
     cfg.val_dataloader = cfg.val_evaluator = cfg.val_cfg = None
-    learns = cfg.model.type != 'TextSegmentor'
-    if not learns:
-        cfg.train_dataloader = cfg.train_cfg = cfg.optim_wrapper = cfg.param_scheduler = None
     with _running(cfg, folder) as runner:
-        if learns:
+        if cfg.get('train_cfg') is not None:
             runner.train()
         return {name: float(value) for name, value in runner.test().items()}
 

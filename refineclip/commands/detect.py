@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-from .evaluate_common import quiet_logging
+from .evaluate_common import override, quiet_logging
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -52,7 +52,7 @@ def detect(args: argparse.Namespace) -> int:
         ValueError: Names, options or weights that do not fit.
         FileNotFoundError: A file does not exist.
     """
-    from mmengine.config import Config, DictAction
+    from mmengine.config import Config
 
     from refineclip.datasets.vocabularies import parse_texts, read_vocabulary
     from refineclip.detection.inferencer import OVDetInferencer, list_images
@@ -68,10 +68,7 @@ def detect(args: argparse.Namespace) -> int:
     if not args.config.is_file():
         raise FileNotFoundError(f'expected a config file, got {args.config}, which does not exist')
     config = Config.fromfile(args.config)
-    if args.cfg_options:
-        options = argparse.ArgumentParser()
-        options.add_argument('options', nargs='+', action=DictAction)
-        config.merge_from_dict(options.parse_args(args.cfg_options).options)
+    override(config, args.cfg_options)
     inferencer = OVDetInferencer(config, args.checkpoint, texts, device=args.device)
     result = inferencer(
         images,

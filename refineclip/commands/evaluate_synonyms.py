@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .evaluate_common import check_writable, environment, format_table, write_json
+from .evaluate_common import check_writable, environment, format_table, override, write_json
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -72,13 +72,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _load_config(args: argparse.Namespace) -> Config:
-    from mmengine.config import Config, DictAction
+    from mmengine.config import Config
 
     cfg = Config.fromfile(args.config)
-    if args.cfg_options:
-        parser = argparse.ArgumentParser()
-        parser.add_argument('options', nargs='+', action=DictAction)
-        cfg.merge_from_dict(parser.parse_args(args.cfg_options).options)
+    override(cfg, args.cfg_options)
     cfg.load_from = str(args.checkpoint)
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or str(Path('work_dirs') / args.config.stem)
     return cfg

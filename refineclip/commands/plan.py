@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .evaluate_common import override
+
 if TYPE_CHECKING:
     from mmengine.config import Config
 
@@ -111,16 +113,10 @@ def load_config(args: argparse.Namespace) -> Config:
     Raises:
         ValueError: An override is not ``KEY=VALUE``.
     """
-    from mmengine.config import Config, DictAction
+    from mmengine.config import Config
 
     config = Config.fromfile(args.config)
-    for option in args.cfg_options:
-        if '=' not in option:
-            raise ValueError(f'expected KEY=VALUE after --cfg-options, got {option!r}')
-    if args.cfg_options:
-        parser = argparse.ArgumentParser()
-        parser.add_argument('options', nargs='+', action=DictAction)
-        config.merge_from_dict(parser.parse_args(args.cfg_options).options)
+    override(config, args.cfg_options)
     if args.batch_size is not None:
         config.train_dataloader.batch_size = args.batch_size
     return config

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import copy
 import hashlib
 import json
@@ -13,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.registry import MODELS, DefaultScope, init_default_scope
 from mmengine.runner import Runner, load_checkpoint
@@ -26,7 +25,7 @@ from refineclip.evaluation.encoders import COLOUR, load_encoders
 from refineclip.segmentation import TextSegmentor
 from refineclip.segmentation.benchmark import Benchmark
 
-from .evaluate_common import write_json
+from .evaluate_common import override, write_json
 
 SECONDS_BETWEEN_LINES = 10.0
 LABEL_LOADERS = ('LoadAnnotations', 'LoadSegLabels')
@@ -42,12 +41,7 @@ def read_config(path: Path, options: list[str]) -> Config:
     if not path.is_file():
         raise FileNotFoundError(f'expected a config at {path}, got no file')
     cfg = Config.fromfile(path)
-    if options:
-        if bad := [option for option in options if '=' not in option]:
-            raise ValueError(f'--cfg-options: expected KEY=VALUE, got {bad[0]!r}')
-        parser = argparse.ArgumentParser()
-        parser.add_argument('options', nargs='+', action=DictAction)
-        cfg.merge_from_dict(parser.parse_args(options).options)
+    override(cfg, options)
     if cfg.get('model') is None or cfg.get('test_dataloader') is None:
         raise ValueError(
             f'{path}: expected the config of a segmentor with model and test_dataloader, got '

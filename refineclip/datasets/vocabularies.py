@@ -33,6 +33,18 @@ def read_vocabulary(path: str | Path) -> tuple[str, ...]:
     return check_vocabulary(read_names(path), str(path))
 
 
+def as_vocabulary(names: Sequence[str] | str | Path, where: str = 'vocabulary') -> tuple[str, ...]:
+    """Class names out of a sequence of them, or of a file; see :func:`check_vocabulary`."""
+    if isinstance(names, str | Path):
+        return read_vocabulary(names)
+    return check_vocabulary(names, where)
+
+
+def title_of(name: str) -> str:
+    """The first of the synonyms of a class."""
+    return name.split(';')[0].strip()
+
+
 def check_vocabulary(names: Sequence[str], where: str = 'vocabulary') -> tuple[str, ...]:
     """Return the names, each a class of its own.
 
@@ -43,7 +55,7 @@ def check_vocabulary(names: Sequence[str], where: str = 'vocabulary') -> tuple[s
     Raises:
         ValueError: If there is no name, one is empty, or two classes have the same title.
     """
-    titles = [name.split(';')[0].strip() for name in names]
+    titles = [title_of(name) for name in names]
     if not titles:
         raise ValueError(f'{where}: expected one class name or more, got none')
     empty = [position for position, title in enumerate(titles) if not title]

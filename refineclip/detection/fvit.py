@@ -98,12 +98,6 @@ class FViT(TwoStageDetector):
             image_std=preprocessor.std.flatten().tolist(),
         )
 
-    def vlm_map(self, last_tap: Tensor) -> Tensor:
-        """The CLIP map (B, D, h, w), not normalised, of the last block's token map (B, W, h, w)."""
-        tokens = last_tap.flatten(2).transpose(1, 2)
-        embeddings = self.backbone.visual.project(tokens)
-        return embeddings.transpose(1, 2).unflatten(2, last_tap.shape[-2:])
-
     def predict(
         self, batch_inputs: Tensor, batch_data_samples: list[Any], rescale: bool = True
     ) -> list[Any]:
@@ -124,7 +118,10 @@ class FViT(TwoStageDetector):
         else:
             proposals = [sample.proposals for sample in batch_data_samples]
         results = self.roi_head.predict(
-            (*levels, self.vlm_map(taps[-1])), proposals, batch_data_samples, rescale=rescale
+            (*levels, self.backbone.project_map(taps[-1])),
+            proposals,
+            batch_data_samples,
+            rescale=rescale,
         )
         return self.add_pred_to_datasample(batch_data_samples, results)
 

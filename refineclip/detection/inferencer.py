@@ -11,14 +11,12 @@ from typing import Any
 import mmengine
 import numpy as np
 from mmdet.apis import DetInferencer
+from mmdet.apis.det_inferencer import IMG_EXTENSIONS
 from mmengine.config import Config
 
-from refineclip.datasets.vocabularies import check_vocabulary, parse_texts, read_vocabulary
-
-from .text_classifier import title_of
+from refineclip.datasets.vocabularies import as_vocabulary, parse_texts, title_of
 
 Names = str | Path | Sequence[str]
-IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.ppm', '.bmp', '.pgm', '.tif', '.tiff', '.webp')
 
 
 class OVDetInferencer(DetInferencer):
@@ -124,9 +122,9 @@ class _Sized:
 
 
 def _names(texts: Names) -> tuple[str, ...]:
-    if isinstance(texts, Path) or (isinstance(texts, str) and Path(texts).is_file()):
-        return read_vocabulary(texts)
-    return parse_texts(texts) if isinstance(texts, str) else check_vocabulary(texts, 'texts')
+    if isinstance(texts, str) and not Path(texts).is_file():
+        return parse_texts(texts)
+    return as_vocabulary(texts, 'texts')
 
 
 def list_images(inputs: Any) -> list[Any]:
@@ -145,13 +143,13 @@ def list_images(inputs: Any) -> list[Any]:
         if not path.exists():
             raise FileNotFoundError(f'expected an image or a folder, got {path}: no such file')
         found = (
-            sorted(p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
+            sorted(p for p in path.iterdir() if p.suffix.lower() in IMG_EXTENSIONS)
             if path.is_dir()
             else [path]
         )
         if not found:
             raise FileNotFoundError(
-                f'{path}: expected images ({", ".join(IMAGE_SUFFIXES)}), got none'
+                f'{path}: expected images ({", ".join(IMG_EXTENSIONS)}), got none'
             )
         images += [str(file) for file in found]
     return images

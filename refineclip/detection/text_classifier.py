@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from refineclip.datasets.ov_splits import get_split
-from refineclip.datasets.vocabularies import check_vocabulary, read_vocabulary
+from refineclip.datasets.vocabularies import as_vocabulary, check_vocabulary, title_of
 from refineclip.encoders.text_bank import TextBank
 
 from .score_fusion import cosine_logits
@@ -76,8 +76,8 @@ class TextClassifier(BaseModule):
             base_names = known.base or None if base_names is None else base_names
         if names is None:
             raise ValueError('classifier: expected names or a split, got neither')
-        names = _read(names, 'names')
-        base = names if base_names is None else _read(base_names, 'base_names')
+        names = as_vocabulary(names, 'names')
+        base = names if base_names is None else as_vocabulary(base_names, 'base_names')
         self.base_titles = frozenset(map(title_of, base))
         self.learn_background = learn_background
         self.bank = TextBank(self._rows(names), **text)
@@ -119,7 +119,7 @@ class TextClassifier(BaseModule):
             classes: What the names stand for, one each: then these decide what is base, so that a
                 synonym of a trained class is not taken for a novel one. None: the names decide.
         """
-        self.bank.set_vocabulary(self._rows(_read(names, 'vocabulary')))
+        self.bank.set_vocabulary(self._rows(as_vocabulary(names, 'vocabulary')))
         self._mark_base(classes)
 
     def forward(self, features: Tensor) -> Tensor:
@@ -139,14 +139,3 @@ class TextClassifier(BaseModule):
                 f'classes: expected one for each of {len(self.names)} names, got {len(flags)}'
             )
         self.is_base = torch.tensor(flags, device=self.is_base.device)
-
-
-def title_of(name: str) -> str:
-    """The first of the synonyms of a class."""
-    return name.split(';')[0].strip()
-
-
-def _read(names: Sequence[str] | str | Path, where: str) -> tuple[str, ...]:
-    if isinstance(names, str | Path):
-        return read_vocabulary(names)
-    return check_vocabulary(names, where)

@@ -11,9 +11,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
-from refineclip.datasets.vocabularies import check_vocabulary, read_vocabulary
-
-from .text_classifier import title_of
+from refineclip.datasets.vocabularies import as_vocabulary, title_of
 
 
 @HOOKS.register_module()
@@ -70,7 +68,7 @@ class DetVocabularyHook(Hook):
             ValueError: Their number is not that of the data set's classes.
         """
         model, classes = _model(runner), _classes(runner.test_dataloader)
-        names = classes if self.vocabulary is None else self._read()
+        names = classes if self.vocabulary is None else as_vocabulary(self.vocabulary)
         if len(names) != len(classes):
             raise ValueError(
                 f"expected one name for each of the data set's {len(classes)} classes, got "
@@ -83,12 +81,6 @@ class DetVocabularyHook(Hook):
         """Write temperatures, alpha, beta, normalisation and so on into the result json."""
         for name, value in _model(runner).score_settings().items():
             runner.message_hub.update_info(f'test/{name}', value)
-
-    def _read(self) -> tuple[str, ...]:
-        assert self.vocabulary is not None
-        if isinstance(self.vocabulary, str | Path):
-            return read_vocabulary(self.vocabulary)
-        return check_vocabulary(self.vocabulary)
 
 
 def _model(runner: Runner) -> Any:

@@ -205,6 +205,15 @@ class RefinerCLIP(BaseModule):
         """Project last-block tokens (B, N, W) to a dense embedding map (B, D, h, w)."""
         return self.visual.to_map(self.visual.project(tokens), grid)
 
+    def project_map(self, tokens: Tensor) -> Tensor:
+        """Project a map of last-block tokens (B, W, h, w), as ``out_indices`` gives it.
+
+        Returns:
+            Embedding map (B, D, h, w), that of :meth:`dense` without another forward pass.
+        """
+        projected = self.visual.project(tokens.flatten(2).transpose(1, 2))
+        return projected.transpose(1, 2).unflatten(2, tokens.shape[2:])
+
     def dense(self, images: Tensor) -> Tensor:
         """Dense embedding map (B, D, h, w), not normalised, of normalised images (B, 3, H, W)."""
         trunk, grid = self.trunk(images)

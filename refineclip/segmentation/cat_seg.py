@@ -14,10 +14,11 @@ from mmseg.structures import SegDataSample
 from torch import Tensor
 from torch.nn.utils import parametrize
 
-from refineclip.datasets.vocabularies import check_vocabulary, read_vocabulary
+from refineclip.datasets.vocabularies import as_vocabulary
 from refineclip.encoders import RefinerCLIP
 
 from .query_value_tuning import train_query_value_only
+from .sliding_windows import resize
 from .window_inference import (
     Size,
     ViewLogits,
@@ -25,7 +26,6 @@ from .window_inference import (
     WindowPlan,
     predict_labels,
     predict_probabilities,
-    resize,
 )
 
 # Published: 640 px, windows of 384 px, stride int(384 * (1 - 0.333)).
@@ -156,10 +156,7 @@ class CATSeg(BaseSegmentor):
         Raises:
             ValueError: If there is no name, one is empty, or one appears twice.
         """
-        if isinstance(names, str | Path):
-            self.vocabulary = read_vocabulary(names)
-        else:
-            self.vocabulary = check_vocabulary(list(names))
+        self.vocabulary = as_vocabulary(names)
 
     def extract_feat(self, inputs: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Encode images, one pass.
@@ -174,9 +171,7 @@ class CATSeg(BaseSegmentor):
             inputs = resize(inputs, self.input_size)
         with parametrize.cached():  # each projection is joined once per pass
             *intermediate, last = self.backbone(inputs)
-        visual = self.backbone.visual
-        tokens = visual.project(last.flatten(2).transpose(1, 2))
-        return tokens.transpose(1, 2).unflatten(2, last.shape[2:]), intermediate
+        return self.backbone.project_map(last), intermediate
 
     def embed_vocabulary(self) -> Tensor:
         """Return text embeddings ``(C, D)``, L2-normalised."""

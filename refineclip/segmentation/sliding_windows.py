@@ -57,14 +57,14 @@ def fold_windows(
     count = scores.new_zeros(size)
     for own, (top, left, bottom, right) in zip(scores, boxes, strict=True):
         area = (slice(top, bottom), slice(left, right))
-        pixels = resize(own, extent)[:, : bottom - top, : right - left]
+        pixels = resize(own[None], extent)[0, :, : bottom - top, : right - left]
         total[:, area[0], area[1]] += pixels
         count[area] += 1
     return total.div_(count)
 
 
-def resize(scores: Tensor, size: tuple[int, int]) -> Tensor:
-    """Resize scores (Q, h, w) to (Q, H, W), bilinear as mmseg."""
-    if tuple(scores.shape[1:]) == tuple(size):
-        return scores
-    return F.interpolate(scores[None], size, mode='bilinear', align_corners=False)[0]
+def resize(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    """Resize (B, C, h, w) to (B, C, H, W), bilinear as mmseg, corners not aligned."""
+    if tuple(maps.shape[2:]) == tuple(size):
+        return maps
+    return F.interpolate(maps, size, mode='bilinear', align_corners=False)

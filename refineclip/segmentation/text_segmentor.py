@@ -221,7 +221,8 @@ class TextSegmentor(BaseSegmentor):
         scores = PixelScores(self.queries, tuple(out_size), keep_logits, image.device)
         for start in range(0, cosines.shape[1], self.chunk_size):
             chunk = cosines[:, start : start + self.chunk_size]
-            pixels = resize(fold_windows(chunk, boxes, size, extent), (out_size[0], out_size[1]))
+            folded = fold_windows(chunk, boxes, size, extent)
+            pixels = resize(folded[None], (out_size[0], out_size[1]))[0]
             scores.update(pixels.mul_(self.logit_scale), start)
         return scores
 

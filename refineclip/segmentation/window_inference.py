@@ -10,19 +10,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from .cost_aggregation import place_classes
+from .sliding_windows import Window, cut_windows, fold_windows, resize, window_boxes
 
 Size = tuple[int, int]
-
-
-def resize(images: Tensor, size: Size) -> Tensor:
-    """Resize ``(B, C, H, W)``, bilinear, corners not aligned."""
-    if tuple(images.shape[2:]) == tuple(size):
-        return images
-    return F.interpolate(images, size=size, mode='bilinear', align_corners=False)
 
 
 @dataclass(frozen=True)
@@ -48,17 +41,14 @@ class WindowPlan:
                 )
 
     @property
-    def corners(self) -> list[Size]:
-        """Top left corner (y, x) of every window, row by row."""
-        rows, columns = (range(0, side - self.window + 1, self.stride) for side in self.size)
-        return [(y, x) for y in rows for x in columns]
+    def boxes(self) -> list[Window]:
+        """(top, left, bottom, right) of every window, row by row."""
+        return window_boxes(self.size, (self.window,) * 2, (self.stride,) * 2)
 
     def views(self, image: Tensor) -> Tensor:
         """Cut an image ``(3, H, W)`` into ``(K + 1, 3, window, window)``, the whole image last."""
-        resized = resize(image[None], self.size)[0]
-        side = self.window
-        windows = [resized[:, y : y + side, x : x + side] for y, x in self.corners]
-        return torch.stack([*windows, resize(image[None], (side, side))[0]])
+        windows = cut_windows(resize(image[None], self.size)[0], self.boxes)
+        return torch.cat([windows, resize(image[None], (self.window,) * 2)])
 
     def merge(self, logits: Tensor) -> Tensor:
         """Merge logits ``(K + 1, C, h, w)`` of the views to probabilities ``(C, *size)``.
@@ -68,12 +58,7 @@ class WindowPlan:
         """
         side = self.window
         probabilities = resize(logits, (side, side)).sigmoid()
-        merged = probabilities.new_zeros(probabilities.shape[1], *self.size)
-        count = merged.new_zeros(self.size)
-        for view, (y, x) in zip(probabilities[:-1], self.corners, strict=True):
-            merged[:, y : y + side, x : x + side] += view
-            count[y : y + side, x : x + side] += 1
-        merged /= count
+        merged = fold_windows(probabilities[:-1], self.boxes, self.size, (side, side))
         return merged.add_(resize(probabilities[-1:], self.size)[0]).mul_(0.5)
 
 

@@ -24,13 +24,13 @@ def test_parse_texts(texts: str, names: tuple[str, ...]) -> None:
 @pytest.mark.parametrize(
     ('names', 'message'),
     [
-        ([], 'one class name or more, got none'),
+        ([], 'class name or more, got none'),
         (['cat', ' ', ';dog'], r'empty ones at positions \[1, 2\]'),
         (['cat', 'dog', 'cat;kitten'], r"each class name once, got \['cat'\]"),
     ],
 )
 def test_bad_vocabularies(names: list[str], message: str) -> None:
-    with pytest.raises(ValueError, match=f'pets: expected.*{message}|pets: expected {message}'):
+    with pytest.raises(ValueError, match=f'pets: expected .*{message}'):
         check_vocabulary(names, 'pets')
 
 

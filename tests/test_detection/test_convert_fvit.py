@@ -148,7 +148,12 @@ def scores(detector: Any) -> Tensor:
         levels = detector.neck(taps)
         rpn = detector.rpn_head(levels)
         found = detector.roi_head._bbox_forward(levels, boxes)
-        parts = [found['cls_score'], found['bbox_pred'], detector.vlm_map(taps[-1]), rpn[0][0]]
+        parts = [
+            found['cls_score'],
+            found['bbox_pred'],
+            detector.backbone.project_map(taps[-1]),
+            rpn[0][0],
+        ]
     return torch.cat([part.flatten() for part in parts])
 
 

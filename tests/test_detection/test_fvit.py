@@ -75,7 +75,7 @@ def test_clip_map_is_the_towers_own_from_the_taps(model):
     """The last tap through norm and head, so no second pass."""
     images = torch.rand(1, 3, 64, 96)
     with torch.no_grad():
-        shared = model.vlm_map(model.backbone(images)[-1])
+        shared = model.backbone.project_map(model.backbone(images)[-1])
         separate = model.backbone.visual.dense(images, 'value')
     torch.testing.assert_close(shared, separate)
 
@@ -128,7 +128,7 @@ def test_scores_are_fused_before_nms(model):
         rois = bbox2roi([boxes])
         det = model.roi_head._bbox_forward(model.neck(taps), rois)['cls_score'].softmax(1)
         classifier = model.roi_head.bbox_head.fc_cls
-        pooled = pool_vlm_map(model.vlm_map(taps[-1]), rois, 8)
+        pooled = pool_vlm_map(model.backbone.project_map(taps[-1]), rois, 8)
         vlm = cosine_logits(pooled, classifier.embeddings, 75.0).softmax(1)
         fused = fuse_scores(det, vlm, torch.tensor([True, True, True, False]), 0.1, 0.8)
     assert len(found) > 0

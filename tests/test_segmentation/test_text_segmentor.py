@@ -45,6 +45,11 @@ def test_each_pixel_gets_its_text() -> None:
     assert found[8, [4, 24, 44]].tolist() == [2, 0, 1]
 
 
+def test_weights_are_named_in_the_backbone() -> None:
+    with pytest.raises(ValueError, match='pretrained: expected None, got .openai.'):
+        TextSegmentor(torch.nn.Identity(), {'text_embeddings': torch.eye(2)}, pretrained='openai')
+
+
 def test_vocabulary_is_exchanged() -> None:
     model = colour_segmentor(['r', 'g', 'b'])
     model.text_cfg['text_embeddings'] = torch.tensor([GREEN, RED])
