@@ -46,7 +46,7 @@ def test_each_pixel_gets_its_text() -> None:
 
 
 def test_weights_are_named_in_the_backbone() -> None:
-    with pytest.raises(ValueError, match='pretrained: expected None, got .openai.'):
+    with pytest.raises(ValueError, match=r'pretrained: expected None, got .openai.'):
         TextSegmentor(torch.nn.Identity(), {'text_embeddings': torch.eye(2)}, pretrained='openai')
 
 
