@@ -2,8 +2,9 @@
 
 The plain side of the comparisons in ``segmentation.py``, and what the tests hold the package to:
 guidance repeated for every class, padding classes run like any other, shifted windows rolled and
-masked, softmax written out, every class up-sampled to label size. Weights come from the package's
-modules. Shapes: B images, T classes, (h, w) token grid, C channels.
+masked, softmax written out, all views and classes at once, every class up-sampled to label size.
+Weights come from the package's modules, the image tower is OpenAI's as open_clip builds it. Shapes:
+B images, T classes, (h, w) token grid, C channels.
 """
 
 from __future__ import annotations
@@ -13,6 +14,35 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+
+def tower_block(block: Any, x: Tensor, value_only: bool = False) -> Tensor:
+    """One block of OpenAI's image tower on tokens ``(B, N, C)``.
+
+    ``value_only``, the last block: attention is replaced by the value path, and every token takes
+    the class token's residual.
+    """
+    attn, heads = block.attn, block.attn.num_heads
+    fused = F.linear(block.ln_1(x), attn.in_proj_weight, attn.in_proj_bias)
+    q, k, v = (part.unflatten(-1, (heads, -1)).transpose(1, 2) for part in fused.chunk(3, dim=-1))
+    if value_only:
+        mixed, x = v, x[:, :1]
+    else:
+        mixed = (q @ k.transpose(-2, -1) * q.shape[-1] ** -0.5).softmax(-1) @ v
+    x = x + attn.out_proj(mixed.transpose(1, 2).flatten(2))
+    return x + block.mlp(block.ln_2(x))
+
+
+def image_tower(backbone: Any, images: Tensor) -> tuple[Tensor, list[Tensor]]:
+    """Dense embeddings ``(B, D, h, w)``, and the maps of the blocks that guide."""
+    visual = backbone.visual
+    tokens, grid = visual.embed(images)
+    maps, last = [], len(visual.blocks) - 1
+    for index, block in enumerate(visual.blocks):
+        tokens = tower_block(block, tokens, value_only=index == last)
+        if index in backbone.out_indices[:-1]:
+            maps.append(visual.to_map(tokens, grid))
+    return visual.to_map(visual.project(tokens), grid), maps
 
 
 def repeated(guidance: Tensor, times: int) -> Tensor:
@@ -165,7 +195,7 @@ def segment(
     cut = torch.nn.Unfold(window, stride=stride)
     windows = cut(bilinear(image[None], (size, size)))[0].T.unflatten(1, (3, window, window))
     views = torch.cat([windows, bilinear(image[None], (window, window))])
-    dense, intermediate = model.extract_feat(views)
+    dense, intermediate = image_tower(model.backbone, bilinear(views, model.input_size))
     head = model.decode_head
     guidance = [up(x) for up, x in zip(head.guidance_upsample, intermediate, strict=True)]
     logits = aggregate(head.aggregator, dense, text, guidance)

@@ -112,4 +112,6 @@ def _options(args: argparse.Namespace, config: str, row: str, seed: int) -> dict
     if row != FROZEN:
         checkpoint = str(run_checkpoint(args, RUNS[row], seed))
         options['model.backbone.init_cfg'] = dict(type='Pretrained', checkpoint=checkpoint)
+        # The map that was refined; CAT-Seg's own mode belongs to a CLIP as it was trained.
+        options['model.backbone.dense_mode'] = 'value'
     return options

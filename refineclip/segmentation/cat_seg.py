@@ -30,6 +30,7 @@ from .window_inference import (
 
 # Published: 640 px, windows of 384 px, stride int(384 * (1 - 0.333)).
 TEST_CFG = dict(mode='windows', size=(640, 640), window=384, stride=256)
+MAPS_PER_PASS = 256
 
 
 @MODELS.register_module()
@@ -61,8 +62,9 @@ class CATSeg(BaseSegmentor):
         train_cfg: Unused, as in mmseg.
         test_cfg: ``mode='windows'`` with ``size``, ``window``, ``stride`` (the published test, and
             the default), or ``mode='whole'``, one view. ``class_chunk`` (default 16) classes are
-            brought to label size at a time; ``maps_per_pass`` (default 256) cost maps are run at a
-            time, at least one view; ``return_logits=True`` also returns ``seg_logits``, which are
+            brought to label size at a time. ``maps_per_pass`` cost maps (views times classes) are
+            run at a time, at least one view: by default 256, and one view on a CPU, whose caches do
+            not hold more. ``return_logits=True`` also returns ``seg_logits``, which are
             probabilities ``(C, H, W)`` and take as much memory as they look.
         pretrained: Only None, which mmseg's ``init_model`` passes to every segmentor.
         init_cfg: mmengine's initialisation.
@@ -124,7 +126,7 @@ class CATSeg(BaseSegmentor):
         window: int | None = None,
         stride: int | None = None,
         class_chunk: int = 16,
-        maps_per_pass: int = 256,
+        maps_per_pass: int | None = None,
         return_logits: bool = False,
     ) -> None:
         self.class_chunk, self.maps_per_pass = class_chunk, maps_per_pass
@@ -245,19 +247,22 @@ class CATSeg(BaseSegmentor):
 
     def score_views(self, views: Tensor, text: Tensor) -> ViewLogits:
         """Score the classes in views ``(K, 3, H, W)`` of one image, several views at a time."""
-        image, intermediate = self.extract_feat(views)
-        pad_len = self.decode_head.aggregator.pad_len
-        num_run = min(len(text), pad_len) if pad_len else len(text)
-        step = max(1, self.maps_per_pass // num_run)
-        scores = [
-            self.decode_head.score(part, guidance, text)
-            for part, *guidance in zip(
-                image.split(step), *(maps.split(step) for maps in intermediate), strict=True
-            )
-        ]
+        scores = []
+        for part in views.split(self._views_per_pass(len(text), views.device)):
+            image, intermediate = self.extract_feat(part)
+            scores.append(self.decode_head.score(image, intermediate, text))
         logits, classes = zip(*scores, strict=True)
         ran = None if classes[0] is None else torch.cat(classes)
         return ViewLogits(torch.cat(logits), ran, len(text))
+
+    def _views_per_pass(self, num_classes: int, device: torch.device) -> int:
+        maps = self.maps_per_pass
+        if maps is None:
+            if device.type == 'cpu':
+                return 1
+            maps = MAPS_PER_PASS
+        pad_len = self.decode_head.aggregator.pad_len
+        return max(1, maps // (min(num_classes, pad_len) if pad_len else num_classes))
 
 
 def _check_backbone(backbone: Any) -> None:

@@ -105,8 +105,8 @@ def test_one_pass_of_each_tower_per_step(model):
     with torch.no_grad():
         model(**batch(3), mode='predict')
         model(**batch(3), mode='predict')
-    # All views of an image in one pass; the text of a vocabulary once.
-    assert calls.count('RefinerCLIP') == 6
+    # Each of five views once, for two times three images; the text of a vocabulary once.
+    assert calls.count('RefinerCLIP') == 30
     assert calls.count('Transformer') <= 1
     for handle in handles:
         handle.remove()
@@ -142,11 +142,15 @@ def test_views_per_pass_change_nothing(model, maps_per_pass):
     views = model.plan.views(image)
     text = model.embed_vocabulary()
     expected = model.score_views(views, text).logits
+    calls = []
+    handle = model.backbone.register_forward_hook(lambda *_: calls.append(1))
     model.maps_per_pass = maps_per_pass
     torch.testing.assert_close(
         model.score_views(views, text).logits, expected, atol=1e-5, rtol=1e-5
     )
-    model.maps_per_pass = 256
+    handle.remove()
+    model.maps_per_pass = None
+    assert len(calls) == -(-5 // max(1, maps_per_pass // len(text)))
 
 
 @torch.no_grad()
