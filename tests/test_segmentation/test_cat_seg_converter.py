@@ -15,6 +15,9 @@ pytest.importorskip('mmseg.models')
 
 from mmengine.registry import MODELS
 
+from benchmarks import cat_seg_reference as reference
+from refineclip.segmentation.cost_aggregation import CostAggregator
+
 from .cat_seg_toys import cat_seg, cat_seg_cfg
 
 pytestmark = pytest.mark.mm
@@ -81,13 +84,16 @@ def publish(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return published
 
 
-@pytest.fixture(scope='module')
-def tool(repo_root):
-    path = repo_root / 'tools' / 'convert' / 'catseg.py'
-    spec = importlib.util.spec_from_file_location('catseg_converter', path)
+def load_tool(path):
+    spec = importlib.util.spec_from_file_location(path.stem, path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope='module')
+def tool(repo_root):
+    return load_tool(repo_root / 'tools' / 'convert' / 'catseg.py')
 
 
 @pytest.fixture
@@ -175,6 +181,25 @@ def test_real_sizes_have_a_place_for_everything(tool, width):
     last = f'clip_model.visual.transformer.resblocks.{depth - 1}.attn.q_proj_weight'
     assert shapes[PREDICTOR + last] == (width, width)
     assert layer.replace('1.', '2.') + 'attention.norm1.weight' not in shapes
+
+
+@torch.no_grad()
+def test_sample_to_compare_with_the_release(tool, repo_root, tmp_path):
+    """All weights of the release; logits that the written-out computation has as well."""
+    sampler = load_tool(repo_root / 'tools' / 'convert' / 'catseg_sample.py')
+    assert sampler.main([str(tmp_path / 'sample.pth'), '--classes', '3']) == 0
+    sample = torch.load(tmp_path / 'sample.pth')
+    state, _, unknown = tool.convert(
+        {PREDICTOR + f'transformer.{name}': tensor for name, tensor in sample['state'].items()}
+    )
+    assert unknown == []
+    aggregator = CostAggregator().eval()
+    ours = {name.removeprefix('decode_head.aggregator.'): one for name, one in state.items()}
+    aggregator.load_state_dict(ours)
+    image, text, (_, *guidance) = sample['inputs']
+    expected = reference.aggregate(aggregator, image, text[0, :, 0], guidance)
+    torch.testing.assert_close(sample['logits'], expected, atol=1e-4, rtol=0)
+    assert expected.std() > 0.1
 
 
 def test_help(repo_root):

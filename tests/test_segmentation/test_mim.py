@@ -1,4 +1,4 @@
-"""``mim train``, ``mim test`` and a resume, as a user types them, on photographs."""
+"""``mim train``, ``mim test`` and a resume as users type them, on photographs if there are any."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from refineclip.datasets.microworld.coco_layout import write_split
+
 pytestmark = pytest.mark.mm
 
 BASE = 'configs/segmentation/cat-seg/cat-seg_microworld-clip_1xb8-300i_microworld-base.py'
-# A user's own config: eight photos of COCO with their 133 classes, small sizes.
+# A user's own config: eight images in COCO's panoptic layout, small sizes.
 CONFIG = """
 _base_ = {base!r}
 size = (64, 64)
@@ -30,7 +32,7 @@ photos = dict(
     _delete_=True,
     type='CocoPanopticSegDataset',
     data_root={data!r},
-    ann_file='annotations/panoptic_val2017.json',
+    ann_file='annotations/panoptic_{split}.json',
     indices=8,
 )
 train_pipeline = [
@@ -77,8 +79,19 @@ def mim(tmp_path):
     return call
 
 
-def test_train_test_resume(repo_root, shared_data, tmp_path, mim):
-    text = CONFIG.format(base=str(repo_root / BASE), data=str(shared_data / 'coco'))
+@pytest.fixture
+def images(repo_root, tmp_path) -> tuple[Path, str]:
+    """Folder and split: COCO's photos where they are at hand, drawn ones otherwise."""
+    photos = repo_root.parent / 'shared' / 'data' / 'coco'
+    if photos.is_dir():
+        return photos, 'val2017'
+    write_split(tmp_path / 'drawn', 'val', 8)
+    return tmp_path / 'drawn', 'val'
+
+
+def test_train_test_resume(repo_root, images, tmp_path, mim):
+    data, split = images
+    text = CONFIG.format(base=str(repo_root / BASE), data=str(data), split=split)
     (tmp_path / 'mine.py').write_text(text)
     mim('train', 'refineclip-mm', 'mine.py', '--work-dir', 'whole')
     checkpoint = tmp_path / 'whole' / 'iter_4.pth'

@@ -7,7 +7,7 @@ import re
 
 from distributions import build_and_open
 from environment import REQUIREMENTS, install_core, install_group, venv_python
-from mim_check import train_with_mim
+from mim_check import MIM, train_with_mim
 from mm_stack import install_mm_stack
 from steps import Chain, StepError, main, run
 
@@ -33,8 +33,8 @@ def run_pytest() -> int:
 
 
 def install_test_tools() -> None:
-    """Install linters, pytest and the build front end."""
-    install_group('tests', REQUIREMENTS / 'tests.txt')
+    """Install linters, pytest, the build front end, and mim, which a test calls."""
+    install_group('tests', MIM, REQUIREMENTS / 'tests.txt')
 
 
 def chain() -> None:
