@@ -34,5 +34,11 @@ optim_wrapper = dict(optimizer=dict(lr=5e-3))
 param_scheduler = [dict(type='CosineAnnealingLR', T_max=num_iters, eta_min=0.0, by_epoch=False)]
 default_hooks = dict(checkpoint=dict(interval=num_iters))
 auto_scale_lr = dict(base_batch_size=4)
-test_evaluator = dict(_delete_=True, type='VocabularyIoUMetric', iou_metrics=['mIoU'])
+test_evaluator = dict(
+    _delete_=True,
+    type='VocabularyIoUMetric',
+    iou_metrics=['mIoU'],
+    # Without a label in training; refineclip/datasets/microworld/vocabulary.py names them.
+    groups=dict(novel=('fep', 'kiv', 'pim', 'vash')),
+)
 val_evaluator = test_evaluator

@@ -22,4 +22,10 @@ param_scheduler = None
 val_dataloader = None
 val_cfg = None
 val_evaluator = None
-test_evaluator = dict(_delete_=True, type='VocabularyIoUMetric', iou_metrics=['mIoU'])
+test_evaluator = dict(
+    _delete_=True,
+    type='VocabularyIoUMetric',
+    iou_metrics=['mIoU'],
+    # Without a label in training; refineclip/datasets/microworld/vocabulary.py names them.
+    groups=dict(novel=('fep', 'kiv', 'pim', 'vash')),
+)

@@ -21,6 +21,7 @@ from refineclip.commands import (
     demo_training,
 )
 from refineclip.commands.demo_steps import Step
+from refineclip.datasets.microworld.vocabulary import NOVEL_NAMES
 from refineclip.encoders import build_clip
 from refineclip.evaluation.bootstrap import ImageScores
 
@@ -137,7 +138,8 @@ def test_long_form_measures_backbones_downstream(tmp_path, monkeypatch):
     ]
     assert modes == [None, 'value']
     found = {
-        name: {'mIoU': 50.0, 'coco/novel_ap50': 0.1, 'coco/base_ap50': 0.2} for name in recipes
+        name: {'mIoU': 50.0, 'mIoU_novel': 5.0, 'coco/novel_ap50': 0.1, 'coco/base_ap50': 0.2}
+        for name in recipes
     }
     scores = demo_downstream.downstream_scores(args, found)
     lines = demo_report.downstream_table(scores).splitlines()
@@ -146,6 +148,12 @@ def test_long_form_measures_backbones_downstream(tmp_path, monkeypatch):
     assert ' - ' in lines[4]  # F-ViT has no row of SC-RLA
     section = demo_report._downstream(scores)
     assert len(section.blocks[0].rows) == 4
+
+
+@pytest.mark.parametrize('recipe', ['cat-seg', 'text-segmentor'])
+def test_novel_kinds_are_those_of_the_world(recipe):
+    evaluator = demo_training.load_config(recipe, {}).test_evaluator
+    assert set(evaluator.groups.novel) == set(NOVEL_NAMES)
 
 
 def test_what_is_left_out_is_said(monkeypatch):

@@ -122,6 +122,16 @@ def test_metric_equals_mmseg_and_keeps_classes() -> None:
     assert np.isnan(ours.class_iou[3])
 
 
+def test_metric_means_of_groups() -> None:
+    metric = VocabularyIoUMetric(groups=dict(seen=['c0', 'c3'], novel=['c1', 'c2']))
+    result = score(metric, [[0, 1, 1, 2]], [[0, 1, 2, 255]], 4)
+    # c3 is nowhere and does not count.
+    assert (result['mIoU_seen'], result['mIoU_novel']) == (100.0, 25.0)
+    for members in (['c0', 'zebra'], []):
+        with pytest.raises(ValueError, match=r"groups\['novel'\]: expected classes"):
+            VocabularyIoUMetric(groups=dict(novel=members)).dataset_meta = dict(classes=['c0'])
+
+
 def test_metric_takes_other_words_for_background() -> None:
     # Labels 0, 1 and background 2; of five words, 3 and 4 collapse into it.
     metric = VocabularyIoUMetric(num_classes=3)
