@@ -1,0 +1,1 @@
+"""A package by name: mim and model-index install a ``tests`` of their own."""
