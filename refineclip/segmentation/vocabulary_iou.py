@@ -74,6 +74,7 @@ class VocabularyIoUMetric(IoUMetric):
         intersection, union = (sum(areas).numpy() for areas in list(zip(*results))[:2])  # noqa: B905
         with np.errstate(invalid='ignore'):
             self.class_iou = (100 * intersection / union).tolist()
+        assert self.dataset_meta is not None  # the evaluator sets it first
         iou = dict(zip(self.dataset_meta['classes'], self.class_iou, strict=True))
         for name, members in self.groups.items():
             values = [iou[member] for member in members]
