@@ -1,5 +1,6 @@
 # Segmentation of the drawn world by words alone; nothing is trained.
-_base_ = ['../segmentation/cat-seg/cat-seg_microworld-clip_1xb8-300i_microworld-base.py']
+# Data and metric are CAT-Seg's.
+_base_ = ['./cat-seg_microworld.py']
 
 model = dict(
     _delete_=True,
@@ -22,10 +23,3 @@ param_scheduler = None
 val_dataloader = None
 val_cfg = None
 val_evaluator = None
-test_evaluator = dict(
-    _delete_=True,
-    type='VocabularyIoUMetric',
-    iou_metrics=['mIoU'],
-    # Without a label in training; refineclip/datasets/microworld/vocabulary.py names them.
-    groups=dict(novel=('fep', 'kiv', 'pim', 'vash')),
-)

@@ -153,6 +153,13 @@ def test_views_per_pass_change_nothing(model, maps_per_pass):
     assert len(calls) == -(-5 // max(1, maps_per_pass // len(text)))
 
 
+def test_default_views_per_pass(model):
+    """One on a CPU; 256 maps elsewhere, of the classes that are run (pad_len is 6)."""
+    on_gpu = torch.device('cuda')
+    assert model._views_per_pass(3, torch.device('cpu')) == 1
+    assert [model._views_per_pass(n, on_gpu) for n in (3, 6, 900)] == [85, 42, 42]
+
+
 @torch.no_grad()
 def test_class_chunks_change_nothing():
     """Views that ran different classes; every chunk size."""

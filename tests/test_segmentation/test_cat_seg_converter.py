@@ -184,8 +184,9 @@ def test_real_sizes_have_a_place_for_everything(tool, width):
 
 
 @torch.no_grad()
-def test_sample_to_compare_with_the_release(tool, repo_root, tmp_path):
+def test_sample_to_compare_with_the_release(tool, repo_root, tmp_path, monkeypatch):
     """All weights of the release; logits that the written-out computation has as well."""
+    monkeypatch.syspath_prepend(repo_root / 'tools' / 'convert')
     sampler = load_tool(repo_root / 'tools' / 'convert' / 'catseg_sample.py')
     assert sampler.main([str(tmp_path / 'sample.pth'), '--classes', '3']) == 0
     sample = torch.load(tmp_path / 'sample.pth')

@@ -17,15 +17,15 @@ this package computes from them. In a checkout of github.com/cvlab-kaist/CAT-Seg
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from catseg import OURS, convert
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 PREFIX = 'sem_seg_head.predictor.transformer.'
-OURS = 'decode_head.aggregator.'
 GRID = 24  # tokens along a side
 # Width of the joint embedding, of the cost volume, and of projected guidance.
 TEXT, DIMS, GUIDANCE = 512, 128, 128
@@ -90,9 +90,6 @@ def build_sample(num_classes: int, seed: int) -> dict[str, Any]:
     """Weights, inputs (image, text, guidance as the release takes them) and our logits."""
     import torch
     import torch.nn.functional as F
-
-    sys.path.append(str(Path(__file__).parent))
-    from catseg import convert
 
     from refineclip.segmentation.cost_aggregation import CostAggregator, place_classes
 
