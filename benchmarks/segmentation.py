@@ -42,7 +42,7 @@ def needs_mmseg() -> None:
 def build_aggregator(quick: bool) -> Any:
     """The aggregator of B/16 alone, random weights; evaluation mode."""
     needs_mmseg()
-    from refineclip.segmentation.cost_aggregation import CostAggregator
+    from refineclip.segmentation.cat_seg.cost_aggregation import CostAggregator
 
     torch.manual_seed(0)
     config = dict(TOY_AGGREGATOR, text_dims=12) if quick else {}
@@ -106,7 +106,7 @@ def _segment_plainly(model: Any, image: Tensor, text: Tensor) -> Numbers:
 
 @torch.inference_mode()
 def _segment(model: Any, image: Tensor, text: Tensor) -> Numbers:
-    from refineclip.segmentation.window_inference import predict_probabilities
+    from refineclip.segmentation.cat_seg.window_inference import predict_probabilities
 
     views = model.score_views(model.plan.views(image), text)
     return dict(probabilities=predict_probabilities(views, model.plan, LABELS, model.class_chunk))
@@ -180,7 +180,11 @@ def aggregator_20(quick: bool) -> Comparison:
 def labels_847(quick: bool) -> Comparison:
     """From the logits of all views to labels."""
     needs_mmseg()
-    from refineclip.segmentation.window_inference import ViewLogits, WindowPlan, predict_labels
+    from refineclip.segmentation.cat_seg.window_inference import (
+        ViewLogits,
+        WindowPlan,
+        predict_labels,
+    )
 
     classes, run, side = (9, 6, 4) if quick else (847, 256, 96)
     plan = WindowPlan((64, 64), 48, 16) if quick else WindowPlan((640, 640), 384, 256)
@@ -220,7 +224,7 @@ def text_tower(quick: bool) -> Comparison:
     from mmseg.datasets import COCOStuffDataset
 
     from refineclip.encoders.prompt_encoding import encode_prompts
-    from refineclip.segmentation.prompted_text import PromptedTextEncoder
+    from refineclip.segmentation.cat_seg.prompted_text import PromptedTextEncoder
 
     torch.manual_seed(0)
     layers = dict(text_cfg=dict(layers=4))

@@ -57,7 +57,7 @@ def main(argv: list[str] | None = None) -> None:
     from refineclip.distill.region_preprocessor import RegionPreprocessor
     from refineclip.encoders.build import build_clip
     from refineclip.encoders.text_head import TextHead
-    from refineclip.evaluation.region_features import encode_crops
+    from refineclip.evaluation.regions.crop_features import encode_crops
 
     dataset = CocoPanoptic(args.data_root, args.split)
     text = torch.from_numpy(np.load(args.text_embeddings)).float()

@@ -13,8 +13,8 @@ from refineclip.distill.region_preprocessor import RegionPreprocessor
 from refineclip.encoders.text_head import TextHead
 from refineclip.evaluation import PanopticEvaluation, RegionRules
 from refineclip.evaluation.panoptic_evaluation import Scores
-from refineclip.evaluation.region_features import CropFeatures
-from refineclip.evaluation.region_pooling import RegionFeatures
+from refineclip.evaluation.regions.crop_features import CropFeatures
+from refineclip.evaluation.regions.pooling import RegionFeatures
 
 SPATIAL = ('auc', 'imk', 'gk', 'knn', 'ridge')
 REGIONS = ('box', 'things', 'stuff')

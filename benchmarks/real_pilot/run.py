@@ -28,8 +28,8 @@ from refineclip.distill.region_preprocessor import RegionPreprocessor
 from refineclip.encoders import RefinerCLIP
 from refineclip.encoders.text_head import TextHead
 from refineclip.encoders.weights import load_submodule
-from refineclip.evaluation.reference_encoders import TappedEncoder
-from refineclip.evaluation.region_features import encode_crops
+from refineclip.evaluation.encoders.references import TappedEncoder
+from refineclip.evaluation.regions.crop_features import encode_crops
 
 ROOT = Path(__file__).resolve().parents[2]
 MODEL = 'timm/vit_small_patch14_dinov2'

@@ -1,1 +1,1 @@
-"""Subcommands of ``python -m refineclip``: one module each, with ``main(argv) -> exit status``."""
+"""Subcommands of ``python -m refineclip``: modules or folders with ``main(argv) -> status``."""

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-from .evaluate_common import override, quiet_logging
+from .evaluate.common import override, quiet_logging
 
 
 def make_parser() -> argparse.ArgumentParser:

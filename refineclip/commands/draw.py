@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .evaluate_common import add_encoder_arguments, parse_rows, quiet_logging, split_texts
+from .evaluate.common import add_encoder_arguments, parse_rows, quiet_logging, split_texts
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

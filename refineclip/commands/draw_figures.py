@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from .evaluate_common import parse_rows, progress, split_texts
-from .evaluate_panoptic import Prepared
+from .evaluate.common import parse_rows, progress, split_texts
+from .evaluate.panoptic import Prepared
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -117,10 +117,10 @@ class Drawing:
     def segmentation(self) -> Figure:
         """Draw what the texts name."""
         from refineclip.encoders.text_head import TextHead
-        from refineclip.evaluation.class_texts import class_texts
+        from refineclip.evaluation.regions.class_texts import class_texts
         from refineclip.visualization import name_pixels, segmentation_figure
 
-        from .evaluate_regions import library_weights
+        from .evaluate.regions import library_weights
 
         args, names = self.args, split_texts(self.args.texts)
         texts = class_texts(

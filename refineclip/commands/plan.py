@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .evaluate_common import override
+from .evaluate.common import override
 
 if TYPE_CHECKING:
     from mmengine.config import Config

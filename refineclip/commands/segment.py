@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .evaluate_common import progress, quiet_logging
+from .evaluate.common import progress, quiet_logging
 
 if TYPE_CHECKING:
     import numpy as np

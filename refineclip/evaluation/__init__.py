@@ -1,18 +1,17 @@
 """Measures of encoders: regions, spatial awareness, image level. Importing this registers metrics.
 
-``spatial_awareness`` and ``spatial_suite`` need scikit-learn, so they are imported by their own
+``spatial.measures`` and ``spatial.suite`` need scikit-learn, so they are imported by their own
 names only.
 """
 
 from .bootstrap import ImageScores, PairedDifference, paired_bootstrap
 from .encoders import load_encoders
-from .image_level_hook import ImageLevelHook
+from .image_level import ImageLevelHook
 from .panoptic_dataset import PanopticEvaluationDataset
 from .panoptic_evaluation import PanopticEvaluation
 from .panoptic_metrics import RegionAccuracyMetric, SpatialAwarenessMetric
-from .panoptic_regions import RegionRules
-from .patch_labels import map_labels, patch_segments
-from .region_accuracy import RegionAccuracy, region_accuracy
+from .regions import RegionAccuracy, RegionRules, region_accuracy
+from .spatial import map_labels, patch_segments
 
 __all__ = [
     'ImageLevelHook',

@@ -15,10 +15,10 @@ from torch import Tensor
 from refineclip.encoders.refiner_clip import RefinerCLIP
 from refineclip.encoders.weights_hash import weights_hash
 
+from .encoders.references import ColourEncoder, TappedEncoder
+from .encoders.shared_trunk import DenseEncoder
 from .panoptic_evaluation import PanopticEvaluation
-from .reference_encoders import ColourEncoder, TappedEncoder
-from .region_pooling import RegionFeatures
-from .shared_trunk import DenseEncoder
+from .regions.pooling import RegionFeatures
 
 
 class FeatureStore:

@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 from refineclip.datasets.coco_panoptic import CocoPanoptic, PanopticImage
 from refineclip.datasets.image_io import image_to_tensor, read_image
 
-from .panoptic_regions import check_files
+from .regions.panoptic_regions import check_files
 
 
 @dataclass(frozen=True)

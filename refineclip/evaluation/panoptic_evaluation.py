@@ -17,7 +17,9 @@ from refineclip.distill.region_preprocessor import RegionPreprocessor
 from refineclip.encoders.text_head import TextHead
 
 from .bootstrap import ImageScores
-from .panoptic_regions import (
+from .encoders.shared_trunk import DenseEncoder, SharedTrunk
+from .regions.crop_features import read_regions
+from .regions.panoptic_regions import (
     ImageLabels,
     RegionRules,
     check_files,
@@ -25,9 +27,7 @@ from .panoptic_regions import (
     label_image,
     warn_of_empty,
 )
-from .region_features import read_regions
-from .region_pooling import RegionFeatures, pool_image, score_regions
-from .shared_trunk import DenseEncoder, SharedTrunk
+from .regions.pooling import RegionFeatures, pool_image, score_regions
 
 Scores = dict[str, ImageScores]
 Track = Callable[[Iterable[Any]], Iterable[Any]]
@@ -190,12 +190,12 @@ class PanopticEvaluation:
 
         Returns:
             ``auc``, ``imk``, ``gk``, ``knn`` and ``ridge``; see
-            :mod:`refineclip.evaluation.spatial_awareness`.
+            :mod:`refineclip.evaluation.spatial.measures`.
 
         Raises:
             ValueError: If a map is not finite, or there are too few images or labels for a measure.
         """
-        from .spatial_suite import spatial_scores  # scikit-learn, only when it is needed
+        from .spatial.suite import spatial_scores  # scikit-learn, only when it is needed
 
         for index, one in enumerate(maps):
             self._check_map(one, 'maps', index)
@@ -288,7 +288,7 @@ class PanopticEvaluation:
     ) -> Scores:
         """Classify what :meth:`region_features` pooled.
 
-        See :func:`~refineclip.evaluation.region_pooling.score_regions`.
+        See :func:`~refineclip.evaluation.regions.pooling.score_regions`.
         """
         labels = [one.labels for one in self.labels()]
         return score_regions(features, labels, self.is_thing, text_embeddings, text_head, topk)

@@ -15,10 +15,10 @@ from refineclip.encoders.text import load_text_embeddings
 from refineclip.encoders.text_head import TextHead
 
 from .bootstrap import ImageScores
-from .class_texts import class_texts
-from .panoptic_regions import RegionRules, choose_classes, label_image
-from .patch_labels import WHOLE_CANVAS
-from .region_pooling import RegionFeatures, boxes_on_canvas, pool_image, score_regions
+from .regions.class_texts import class_texts
+from .regions.panoptic_regions import RegionRules, choose_classes, label_image
+from .regions.pooling import RegionFeatures, boxes_on_canvas, pool_image, score_regions
+from .spatial.patch_labels import WHOLE_CANVAS
 
 
 class PanopticMetric(BaseMetric):
@@ -75,12 +75,12 @@ class RegionAccuracyMetric(PanopticMetric):
 
     Args:
         text_embeddings: File of embeddings of the classes, see
-            :func:`~refineclip.evaluation.class_texts.class_texts`.
+            :func:`~refineclip.evaluation.regions.class_texts.class_texts`.
         text: ``dict(model=..., pretrained=..., templates='vild', cache_dir=...)``: the text tower
             that embeds the class names, where there is no file.
         text_head: File of a :class:`TextHead`, for towers without text.
         classes: Vocabulary, some classes of the data set; all by default.
-        area_px: See :class:`~refineclip.evaluation.panoptic_regions.RegionRules`.
+        area_px: See :class:`~refineclip.evaluation.regions.panoptic_regions.RegionRules`.
         min_area: See there.
         mask_pooling: See there.
         topk: A region is right at k if its class is among the k most similar.
@@ -191,7 +191,7 @@ class SpatialAwarenessMetric(PanopticMetric):
         prefix: str | None = None,
     ) -> None:
         super().__init__(collect_device=collect_device, prefix=prefix)
-        from .spatial_suite import check_measures  # scikit-learn, which training does not need
+        from .spatial.suite import check_measures  # scikit-learn, which training does not need
 
         self.measures = check_measures(measures)
         self.min_coverage = min_coverage
@@ -214,7 +214,7 @@ class SpatialAwarenessMetric(PanopticMetric):
 
     def compute_metrics(self, results: list) -> dict[str, float]:
         """Score all tokens."""
-        from .spatial_suite import spatial_scores
+        from .spatial.suite import spatial_scores
 
         _, tokens, segments, classes = zip(*sorted(results, key=lambda row: row[0]), strict=True)
         scores = spatial_scores(

@@ -15,7 +15,7 @@ from mmengine.runner import load_checkpoint
 from mmseg.models.segmentors.base import BaseSegmentor
 from numpy.typing import NDArray
 
-from .text_segmentor import TextSegmentor
+from .training_free.segmentor import TextSegmentor
 
 
 def build_text_segmentor(

@@ -13,7 +13,7 @@ pytest.importorskip('mmseg.models')
 from refineclip.__main__ import COMMANDS
 from refineclip.commands import segment
 from refineclip.encoders import RefinerCLIP
-from tests.test_commands.test_evaluate_segmentation import CONFIG
+from tests.test_commands.test_evaluate.test_segmentation import CONFIG
 from tests.test_segmentation.toy_text import CLIP, write_image
 
 pytestmark = pytest.mark.mm

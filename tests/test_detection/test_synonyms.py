@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from refineclip.datasets.ov_splits import get_split
-from refineclip.evaluation.synonym_swap import SynonymSwap, mean_scores
+from refineclip.evaluation.regions.synonym_swap import SynonymSwap, mean_scores
 
 
 def test_shipped_synonyms_are_of_all_65_classes_and_no_class_themselves() -> None:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from refineclip.datasets.coco_panoptic import CocoPanoptic
 from refineclip.evaluation import PanopticEvaluation, RegionRules
-from refineclip.evaluation.reference_encoders import ColourEncoder
+from refineclip.evaluation.encoders.references import ColourEncoder
 
 from .toy_panoptic import PATCH, colour_texts, edit_json, preprocessor, write_coco
 
@@ -208,7 +208,7 @@ def test_segment_without_a_pixel(root: Path, caplog: pytest.LogCaptureFixture) -
     said: list[str] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            'refineclip.evaluation.panoptic_regions.print_log',
+            'refineclip.evaluation.regions.panoptic_regions.print_log',
             lambda text, logger, level: said.append(f'{logging.getLevelName(level)} {text}'),
         )
         scores = evaluation.region_scores(evaluation.maps(COLOUR), colour_texts())

@@ -20,7 +20,7 @@ from refineclip.evaluation import (
     RegionAccuracyMetric,
     SpatialAwarenessMetric,
 )
-from refineclip.evaluation.reference_encoders import ColourEncoder
+from refineclip.evaluation.encoders.references import ColourEncoder
 
 from .toy_panoptic import PATCH, colour_texts, edit_json, preprocessor, write_coco
 

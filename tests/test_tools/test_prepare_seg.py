@@ -51,7 +51,7 @@ def test_check_judges_each_benchmark(tool, tmp_path: Path, capsys) -> None:
 
 def test_check_is_content_with_the_published_number(tool, tmp_path, capsys, monkeypatch) -> None:
     from refineclip.segmentation import benchmarks
-    from refineclip.segmentation.benchmark import Benchmark
+    from refineclip.segmentation.benchmarks.benchmark import Benchmark
 
     toy_layouts.voc2012(tmp_path)
     full = benchmarks.BENCHMARKS['voc21']

@@ -91,7 +91,7 @@ def build_sample(num_classes: int, seed: int) -> dict[str, Any]:
     import torch
     import torch.nn.functional as F
 
-    from refineclip.segmentation.cost_aggregation import CostAggregator, place_classes
+    from refineclip.segmentation.cat_seg.cost_aggregation import CostAggregator, place_classes
 
     generator = torch.Generator().manual_seed(seed)
     state = random_state(generator)

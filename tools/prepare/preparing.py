@@ -87,7 +87,7 @@ def convert_all(pairs: Iterable[tuple[Path, Path]], convert: Callable[[Path], np
 def finish(names: Sequence[str], data_root: Path) -> int:
     """Check benchmarks and print a verdict for each; returns 0 if all are complete, else 1."""
     from refineclip.segmentation.benchmarks import get_benchmark
-    from refineclip.segmentation.label_check import check_labels
+    from refineclip.segmentation.benchmarks.label_check import check_labels
 
     complete = True
     for name in names:

@@ -1,0 +1,118 @@
+"""The long demo's last part: what each backbone is worth in a detector and two segmentors."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from .claims import FROZEN, R_SC_RLA, RLA, SC_RLA
+from .runs import RUNS, run_checkpoint
+from .steps import Step
+from .training import train_and_test
+
+NEEDS = ('mmcv._ext', 'mmdet', 'mmseg')
+ROWS = (FROZEN, RLA, SC_RLA, R_SC_RLA)
+# Recipe -> name of its config; seconds on one core, for the time to go only; rows.
+RECIPES = {
+    'F-ViT': ('fvit', 200.0, (FROZEN, RLA, R_SC_RLA)),
+    'CAT-Seg': ('cat-seg', 300.0, ROWS),
+    'words alone': ('text-segmentor', 15.0, ROWS),
+}
+TEXT_SIDES = {
+    'fvit': 'roi_head.bbox_head.classifier.text',
+    'cat-seg': 'text_encoder',
+    'text-segmentor': 'text',
+}
+# Column -> recipe, key of its test, and what turns it into a share.
+COLUMNS = {
+    'F-ViT novel AP50': ('F-ViT', 'coco/novel_ap50', 1.0),
+    'F-ViT base AP50': ('F-ViT', 'coco/base_ap50', 1.0),
+    'CAT-Seg novel mIoU': ('CAT-Seg', 'mIoU_novel', 0.01),
+    'CAT-Seg mIoU': ('CAT-Seg', 'mIoU', 0.01),
+    'words alone novel mIoU': ('words alone', 'mIoU_novel', 0.01),
+    'words alone mIoU': ('words alone', 'mIoU', 0.01),
+}
+LEGEND = (
+    'The same backbone by name in mmdet and mmseg. F-ViT: tower frozen, boxes of 12 base kinds '
+    'trained, AP50 over 4 novel and over the base kinds. CAT-Seg: trained without labels of the '
+    'novel kinds, mIoU over these 4, and over all 16 kinds and 6 backgrounds. Words alone: nothing '
+    'is trained, each token takes the class name that is most similar. Means over the seeds of all '
+    'stages.'
+)
+
+Scores = Mapping[str, Sequence[Mapping[str, float]]]
+
+
+def missing() -> list[str]:
+    """Modules that this part needs and that are not installed."""
+    return [name for name in NEEDS if not _is_installed(name)]
+
+
+def _is_installed(name: str) -> bool:
+    package = name.partition('.')[0]
+    if importlib.util.find_spec(package) is None:
+        return False
+    return importlib.util.find_spec(name) is not None
+
+
+def downstream_steps(args: argparse.Namespace) -> list[Step]:
+    """One step for every recipe, row and seed; what no seed changes has one."""
+    steps = []
+    for recipe, (config, seconds, rows) in RECIPES.items():
+        for row in rows:
+            for seed in _seeds(args, recipe, row):
+                needs = () if row == FROZEN else (f'train {row}, seed {seed}',)
+                folder = f'{config}_{RUNS.get(row, "frozen")}_seed{seed}'
+                options = _options(args, config, row, seed)
+                arguments = (config, options, Path(args.out, 'runs', folder))
+                name = step_name(recipe, row, seed)
+                needs = ('draw train', 'draw val', *needs)
+                steps.append(Step(name, train_and_test, arguments, needs, seconds))
+    return steps
+
+
+def downstream_scores(args: argparse.Namespace, found: Mapping[str, Any]) -> dict[str, Any]:
+    """Row -> column -> values of all seeds, out of what the steps returned."""
+    return {
+        row: {
+            column: [
+                factor * float(found[step_name(recipe, row, seed)][key])
+                for seed in _seeds(args, recipe, row)
+            ]
+            for column, (recipe, key, factor) in COLUMNS.items()
+            if row in RECIPES[recipe][2]
+        }
+        for row in ROWS
+    }
+
+
+def step_name(recipe: str, row: str, seed: int) -> str:
+    """Name of a step."""
+    return f'{recipe} on {row}, seed {seed}'
+
+
+def _seeds(args: argparse.Namespace, recipe: str, row: str) -> Sequence[int]:
+    return args.seeds[:1] if (recipe, row) == ('words alone', FROZEN) else args.seeds
+
+
+def _options(args: argparse.Namespace, config: str, row: str, seed: int) -> dict[str, Any]:
+    """What a run lays over its config."""
+    root = str(args.out / 'data')
+    options: dict[str, Any] = {
+        'randomness.seed': seed,
+        'model.backbone.pretrained': args.pretrained,
+        f'model.{TEXT_SIDES[config]}.pretrained': args.pretrained,
+        'test_dataloader.dataset.data_root': root,
+    }
+    if config != 'text-segmentor':
+        options['train_dataloader.dataset.data_root'] = root
+        options['default_hooks.checkpoint.save_optimizer'] = False
+    if config == 'fvit':
+        options['test_evaluator.ann_file'] = f'{root}/annotations/instances_val.json'
+    if row != FROZEN:
+        checkpoint = str(run_checkpoint(args, RUNS[row], seed))
+        options['model.backbone.init_cfg'] = dict(type='Pretrained', checkpoint=checkpoint)
+    return options

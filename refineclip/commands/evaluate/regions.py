@@ -1,0 +1,186 @@
+"""``evaluate regions``: ground-truth regions by class names."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .common import as_json, compare_rows, environment, tables, write_json
+from .panoptic import Prepared, add_panoptic_arguments
+
+if TYPE_CHECKING:
+    from refineclip.evaluation.panoptic_evaluation import RegionFeatures
+
+EPILOG = """Ways of a region into the space of class names (details in docs/evaluation.md):
+  boxes  RoIAlign 1 x 1 on the dense map
+  masks  mean of the tokens under the segment's mask
+  crops  image embedding of the region, cut out
+Accuracies are means over the classes that occur, of the fixed list; 'regions@1' counts regions.
+"""
+
+WAYS = ('boxes', 'masks', 'crops')
+MAX_SIZE = 1024  # pixels; CLIPSelf's evaluation of ViT-B/16, it takes 896 for L/14
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of ``evaluate regions``."""
+    size = f'default: the largest multiple of the patch up to {MAX_SIZE}'
+    add_panoptic_arguments(parser, 'letterbox', size)
+    text = parser.add_argument_group('class names')
+    text.add_argument(
+        '--text-embeddings',
+        type=Path,
+        metavar='FILE',
+        help='.npy, .pt or .safetensors, one row per category in the order of sorted ids; '
+        "default: the model's own text tower",
+    )
+    text.add_argument(
+        '--text-pretrained',
+        metavar='CHECKPOINT',
+        help='weights of the text tower (default: those of the first row that has any)',
+    )
+    text.add_argument(
+        '--text-head',
+        type=Path,
+        metavar='FILE',
+        help='for towers without text: what tools/fit_text_head.py wrote',
+    )
+    text.add_argument(
+        '--templates', default='vild', help='prompts: vild, photo or imagenet (default: vild)'
+    )
+    text.add_argument(
+        '--classes', nargs='+', metavar='NAME', help='vocabulary: some classes of the data set'
+    )
+    regions = parser.add_argument_group('regions')
+    regions.add_argument(
+        '--area',
+        type=float,
+        nargs=2,
+        default=(8**2, 1024**2),
+        metavar=('MIN', 'MAX'),
+        help='area of the box in square pixels of the original image (default: 64 1048576, as '
+        'CLIPSelf evaluates)',
+    )
+    regions.add_argument(
+        '--min-area', type=float, default=0.0, help='least share of the image (default: 0)'
+    )
+    regions.add_argument(
+        '--mask-pooling',
+        choices=('area', 'any'),
+        default='area',
+        help='weigh tokens by the share that the mask covers, or take all it touches',
+    )
+    regions.add_argument('--crop-size', type=int, help='side of crops (default: native size)')
+    regions.add_argument(
+        '--crop-enlarge', type=float, default=1.0, help='cut the box enlarged (default: 1)'
+    )
+    regions.add_argument(
+        '--crop-resize',
+        choices=('letterbox', 'squash'),
+        default='letterbox',
+        help='as --resize, for crops (default: letterbox)',
+    )
+    regions.add_argument('--no-crops', action='store_true', help='leave out the crops')
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure every row and print the tables."""
+    prepared = Prepared(args)
+
+    from refineclip.encoders.text_head import TextHead
+    from refineclip.evaluation.feature_store import FeatureStore
+    from refineclip.evaluation.regions.class_texts import class_texts
+    from refineclip.evaluation.regions.panoptic_regions import RegionRules
+
+    patch = prepared.patch_size
+    size = args.image_size or MAX_SIZE // patch * patch
+    preprocessor = prepared.preprocessor(
+        size,
+        crop_size=args.crop_size or prepared.native_size(224 // patch * patch),
+        crop_enlarge=args.crop_enlarge,
+        crop_resize=args.crop_resize,
+    )
+    rules = RegionRules(tuple(args.area), args.min_area, args.mask_pooling)
+    evaluation = prepared.evaluation(preprocessor, rules=rules, classes=args.classes)
+    head = None if args.text_head is None else TextHead.load(args.text_head)
+    texts = class_texts(
+        prepared.dataset.classes,
+        evaluation.classes,
+        args.text_embeddings,
+        model=args.model,
+        pretrained=args.text_pretrained or library_weights(prepared.rows),
+        templates=args.templates,
+        cache_dir=args.cache_dir,
+    )
+    _check_width(prepared, texts.embeddings.shape[1], head)
+    store = FeatureStore(args.cache_dir)
+    features: dict[str, RegionFeatures] = store.regions(
+        evaluation, prepared.encoders, crops=not args.no_crops
+    )
+    scores = {
+        name: evaluation.score_regions(features[name], texts.embeddings, head)
+        for name in prepared.encoders
+    }
+    differences = compare_rows(scores, args.compare)
+    if args.json is not None:
+        settings = {
+            **prepared.settings(evaluation),
+            'rules': vars(rules),
+            'classes': list(evaluation.classes),
+            'num_regions': len(features[next(iter(features))].boxes),
+            'text': texts.source,
+            'text_head': args.text_head,
+        }
+        content: dict[str, Any] = {'kind': 'regions', 'settings': settings}
+        content |= as_json(scores, differences)
+        write_json(args.json, {**content, 'environment': environment()})
+    _print(scores, differences, args, len(prepared.dataset))
+    return 0
+
+
+def _print(scores: dict, differences: dict, args: argparse.Namespace, num_images: int) -> None:
+    for way in WAYS[: 2 if args.no_crops else 3]:
+        columns = {
+            f'{way}_{group}{measure}': f'{head}@{k}'
+            for k in (1, 5)
+            for group, head in (('things_', 'things'), ('stuff_', 'stuff'), ('', 'all'))
+            for measure in (f'class_top{k}',)
+        }
+        columns |= {f'{way}_top1': 'regions@1', f'{way}_top5': 'regions@5'}
+        title = f'{way}, {num_images} images'
+        sys.stdout.write(tables(title, columns, scores, differences, args.compare) + '\n')
+
+
+def library_weights(rows: dict[str, str]) -> str | None:
+    """First spec that may bring a text tower: neither a baseline nor this package's checkpoint."""
+    from refineclip.evaluation.encoders import COLOUR, RANDOM, is_own_checkpoint, split_tap
+
+    for spec in rows.values():
+        base, _ = split_tap(spec)
+        if base not in (RANDOM, COLOUR) and not is_own_checkpoint(base):
+            return base
+    return None
+
+
+def _check_width(prepared: Prepared, width: int, head: Any) -> None:
+    """Hold the rows' width against that of the class names, before the long work."""
+    for name, encoder in prepared.encoders.items():
+        visual = getattr(encoder, 'visual', None)
+        if visual is None:
+            raise ValueError(
+                f'--models: expected rows with a text space, got {name!r} (mean colours); it is a '
+                'row of evaluate spatial'
+            )
+        have, want = visual.embed_dim, width
+        if head is not None:
+            have, want = head.weight.shape[0], width
+            if head.weight.shape[1] != visual.embed_dim:
+                have, want = visual.embed_dim, head.weight.shape[1]
+        if have != want:
+            raise ValueError(
+                f'expected class names of the width of the features, got {want} for features of '
+                f'{have}; take the text embeddings of this very model, or fit a --text-head '
+                '(tools/fit_text_head.py)'
+            )

@@ -1,0 +1,278 @@
+"""Rows of ``evaluate segmentation``: models with weights, run on benchmarks, results kept."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import math
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.hooks import Hook
+from mmengine.registry import MODELS, DefaultScope, init_default_scope
+from mmengine.runner import Runner, load_checkpoint
+from mmseg.datasets import BaseSegDataset
+from torch import nn
+
+from refineclip import __version__
+from refineclip.encoders.weights_hash import weights_hash
+from refineclip.evaluation.encoders import COLOUR, load_encoders
+from refineclip.segmentation import TextSegmentor
+from refineclip.segmentation.benchmarks.benchmark import Benchmark
+
+from .common import override, write_json
+
+SECONDS_BETWEEN_LINES = 10.0
+LABEL_LOADERS = ('LoadAnnotations', 'LoadSegLabels')
+
+
+def read_config(path: Path, options: list[str]) -> Config:
+    """Read the config of a segmentor and lay the command line over it.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it has no model or test pipeline.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f'expected a config at {path}, got no file')
+    cfg = Config.fromfile(path)
+    override(cfg, options)
+    if cfg.get('model') is None or cfg.get('test_dataloader') is None:
+        raise ValueError(
+            f'{path}: expected the config of a segmentor with model and test_dataloader, got '
+            f'{sorted(cfg)}'
+        )
+    return cfg
+
+
+class SegmentationRows:
+    """Models of one config with several weights.
+
+    Args:
+        cfg: Config of a segmentor.
+        rows: Row name -> checkpoint; None for the config's own weights.
+        data_root: Folder of all data sets.
+        work_dir: Where results are kept: ``ROW/BENCHMARK.json``.
+        limit: Use the first images only.
+        num_workers: Workers that load images; None takes the config's.
+
+    Raises:
+        ValueError: If the config's model cannot change its vocabulary, or weights do not fit.
+        FileNotFoundError: If a checkpoint does not exist.
+    """
+
+    def __init__(
+        self,
+        cfg: Config,
+        rows: Mapping[str, str | None],
+        data_root: Path,
+        work_dir: Path,
+        limit: int | None = None,
+        num_workers: int | None = None,
+    ) -> None:
+        init_default_scope(cfg.get('default_scope') or 'mmseg')
+        self.cfg, self.rows = cfg, rows
+        self.data_root, self.work_dir = data_root, work_dir
+        self.limit, self.num_workers = limit, num_workers
+        self.model: Any = MODELS.build(copy.deepcopy(cfg.model.to_dict()))
+        if not hasattr(self.model, 'set_vocabulary'):
+            raise ValueError(
+                'expected a model with set_vocabulary (TextSegmentor, CATSeg), got '
+                f'{type(self.model).__name__}; use tools/test.py for models of fixed classes'
+            )
+        self.encoders = self._load_encoders()
+        self.loaded: str | None = None
+        self.hashes: dict[str, str] = {}
+
+    def _load_encoders(self) -> dict[str, nn.Module]:
+        """Encoders of the rows of a training-free model; none for others."""
+        specs = {row: spec for row, spec in self.rows.items() if spec is not None}
+        if not isinstance(self.model, TextSegmentor):
+            for row in self.rows:
+                spec = specs.get(row)
+                if spec is None or not Path(spec).is_file():
+                    raise FileNotFoundError(
+                        f'expected a checkpoint of {type(self.model).__name__} for the row '
+                        f'{row!r}, got {spec}'
+                    )
+            return {}
+        if not specs:
+            return {}
+        if bad := [row for row, spec in specs.items() if spec == COLOUR]:
+            raise ValueError(f'--models: expected rows with a text space, got mean colours: {bad}')
+        backbone = self.cfg.model.backbone
+        return load_encoders(
+            specs,
+            backbone.model,
+            dense_mode=backbone.get('dense_mode', 'value'),
+            model_kwargs=backbone.get('model_kwargs'),
+            refiner_input=(backbone.get('refiner') or {}).get('input', 'block'),
+        )
+
+    def _load(self, row: str) -> None:
+        """Put the row's weights into the model."""
+        if self.loaded == row:
+            return
+        spec = self.rows[row]
+        if row in self.encoders:
+            self.model.backbone = self.encoders[row]
+        elif spec is not None:
+            try:
+                load_checkpoint(self.model, spec, map_location='cpu', strict=True)
+            except RuntimeError as error:
+                raise ValueError(f'{spec}: {error}') from error
+        self.loaded = row
+        if row not in self.hashes:
+            # Of a TextSegmentor the encoder: the words of the last benchmark are in it as well.
+            own = self.model.backbone if isinstance(self.model, TextSegmentor) else self.model
+            self.hashes[row] = weights_hash(own)
+
+    def result(self, row: str, benchmark: Benchmark) -> dict[str, Any]:
+        """Evaluate a row on a benchmark, or read the result of a finished evaluation of the same.
+
+        Raises:
+            ValueError: If labels do not fit.
+            FileNotFoundError: If a file of the data set is missing.
+        """
+        self._load(row)
+        dataset = benchmark.build(self.data_root)
+        settings = self._settings(row, benchmark, dataset)
+        key = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()
+        path = self.work_dir / row / f'{benchmark.name}.json'
+        if path.is_file():
+            kept = json.loads(path.read_text())
+            if kept['key'] == key:
+                sys.stderr.write(f'{row}, {benchmark.name}: read from {path}\n')
+                return kept
+        started = time.monotonic()
+        metrics, class_iou = self._test(row, benchmark)
+        num_images = min(len(dataset), self.limit or len(dataset))
+        scored = benchmark.num_classes or len(class_iou)
+        found = {
+            **{name: float(value) for name, value in metrics.items()},
+            'class_iou': [None if math.isnan(value) else value for value in class_iou[:scored]],
+            'num_images': num_images,
+            'is_complete': num_images in benchmark.counts,
+            'seconds': round(time.monotonic() - started, 1),
+            'key': key,
+            'settings': settings,
+        }
+        write_json(path, found)
+        return found
+
+    def _settings(self, row: str, benchmark: Benchmark, dataset: BaseSegDataset) -> dict[str, Any]:
+        """Everything that decides the number."""
+        return {
+            'version': __version__,
+            'checkpoint': self.rows[row],
+            'weights': self.hashes[row],
+            'model': self.cfg.model.to_dict(),
+            'files': _files(self.cfg.model.to_dict()),
+            'pipeline': self._pipeline(benchmark),
+            'dataset': benchmark.dataset_cfg(self.data_root),
+            'vocabulary': list(dataset.metainfo['classes']),
+            'evaluator': benchmark.evaluator_cfg(),
+            'limit': self.limit,
+            'data': _fingerprint(dataset, self.limit),
+        }
+
+    def _pipeline(self, benchmark: Benchmark) -> list[dict[str, Any]]:
+        """The config's test pipeline with the benchmark's labels, and its scale if it has one."""
+        scale = self.cfg.get('benchmark_scales', {}).get(benchmark.name)
+        steps = []
+        for step in self.cfg.test_dataloader.dataset.pipeline:
+            step = step.to_dict() if hasattr(step, 'to_dict') else dict(step)
+            if step['type'] in LABEL_LOADERS:
+                step = benchmark.loader_cfg()
+            elif step['type'] == 'Resize' and scale is not None:
+                step['scale'] = tuple(scale)
+            steps.append(step)
+        if not any(step['type'] == 'LoadSegLabels' for step in steps):
+            raise ValueError(f'expected a test pipeline with one of {LABEL_LOADERS}, got none')
+        return steps
+
+    def _test(self, row: str, benchmark: Benchmark) -> tuple[dict[str, Any], list[float]]:
+        loader = self.cfg.test_dataloader.to_dict()
+        if self.num_workers is not None:
+            loader['num_workers'] = self.num_workers
+        if not loader.get('num_workers'):
+            loader.pop('persistent_workers', None)
+        loader['dataset'] = dict(
+            **benchmark.dataset_cfg(self.data_root),
+            pipeline=self._pipeline(benchmark),
+            test_mode=True,
+            indices=self.limit,
+            serialize_data=False,
+        )
+        runner = Runner(
+            self.model,
+            work_dir=str(self.work_dir / 'logs'),
+            test_dataloader=loader,
+            test_evaluator=benchmark.evaluator_cfg(),
+            test_cfg=self.cfg.get('test_cfg') or dict(type='TestLoop'),
+            default_hooks=dict(logger=None, checkpoint=None, param_scheduler=None),
+            custom_hooks=[dict(type='VocabularyHook')],
+            default_scope=DefaultScope.get_current_instance().scope_name,
+            log_level='WARNING',
+            experiment_name=f'{row}_{benchmark.name}_{time.monotonic_ns()}',
+            visualizer=dict(type='Visualizer', name=f'none_{time.monotonic_ns()}'),
+        )
+        runner.register_hook(ProgressHook(f'{row}, {benchmark.name}'))
+        metrics = runner.test()
+        return metrics, runner.test_evaluator.metrics[0].class_iou
+
+
+class ProgressHook(Hook):
+    """Say on stderr how far a test is and how long it takes."""
+
+    def __init__(self, title: str) -> None:
+        self.title = title
+        self.started = self.last = 0.0
+
+    def before_test_epoch(self, runner: Runner) -> None:
+        """Start the clock."""
+        self.started = self.last = time.monotonic()
+
+    def after_test_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
+        """Write a line now and then, and at the end."""
+        now, count, total = time.monotonic(), batch_idx + 1, len(runner.test_dataloader)
+        if now - self.last < SECONDS_BETWEEN_LINES and count < total:
+            return
+        self.last, rate = now, count / max(now - self.started, 1e-9)
+        left = time.strftime('%H:%M:%S', time.gmtime((total - count) / rate))
+        sys.stderr.write(f'{self.title}: {count}/{total} batches, {rate:.2f}/s, {left} to go\n')
+
+
+def _files(node: Any) -> dict[str, list[int]]:
+    """Sizes and times of the files that a config names: weights, heads, embeddings."""
+    if isinstance(node, str):
+        # A long text is no path, and asking whether it is raises.
+        path = Path(node) if len(node) < 1024 else None
+        if path is None or not path.is_file():
+            return {}
+        return {node: [path.stat().st_size, path.stat().st_mtime_ns]}
+    if not isinstance(node, dict | list | tuple):
+        return {}
+    nodes = node.values() if isinstance(node, dict) else node
+    return {name: found for one in nodes for name, found in _files(one).items()}
+
+
+def _fingerprint(dataset: BaseSegDataset, limit: int | None) -> str:
+    """Hash of names, sizes and times of the files, so that other data are measured anew."""
+    digest = hashlib.sha256()
+    for index in range(min(len(dataset), limit or len(dataset))):
+        info = dataset.get_data_info(index)
+        for key in ('img_path', 'seg_map_path'):
+            path = Path(info[key])
+            if not path.is_file():
+                raise FileNotFoundError(f'expected {path}, got no file')
+            status = path.stat()
+            digest.update(f'{path.name} {status.st_size} {status.st_mtime_ns}'.encode())
+    return digest.hexdigest()

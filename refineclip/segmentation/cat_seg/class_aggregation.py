@@ -1,0 +1,158 @@
+"""Class aggregation of CAT-Seg: at each position, the classes attend to one another.
+
+Shapes: B images, T classes, N = h * w positions, C channels, G channels of the text guidance.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+
+from .spatial_aggregation import Grid
+
+_EPS = 1e-6
+
+
+def feature_map(x: Tensor) -> Tensor:
+    """Positive features of linear attention, ELU + 1 (Katharopoulos et al., arXiv 2006.16236)."""
+    return F.elu(x) + 1
+
+
+class ClassAttention(nn.Module):
+    """Projections of the attention: query and key see cost and text, value sees the cost.
+
+    Args:
+        embed_dims: Channels C.
+        guidance_dims: Channels G.
+        num_heads: Attention heads.
+    """
+
+    def __init__(self, embed_dims: int, guidance_dims: int, num_heads: int) -> None:
+        super().__init__()
+        self.embed_dims, self.num_heads = embed_dims, num_heads
+        self.q = nn.Linear(embed_dims + guidance_dims, embed_dims)
+        self.k = nn.Linear(embed_dims + guidance_dims, embed_dims)
+        self.v = nn.Linear(embed_dims, embed_dims)
+
+    def features(self, layer: nn.Linear, x: Tensor, guidance: Tensor) -> Tensor:
+        """Project cost ``(..., T, N, C)`` and text ``(..., T, G)`` to ``(..., T, N, heads, d)``."""
+        of_text = F.linear(guidance, layer.weight[:, self.embed_dims :], layer.bias)
+        projected = F.linear(x, layer.weight[:, : self.embed_dims]) + of_text[..., None, :]
+        return feature_map(projected.unflatten(-1, (self.num_heads, -1)))
+
+    def values(self, x: Tensor) -> Tensor:
+        """Project cost ``(..., C)`` to ``(..., heads, d)``."""
+        return self.v(x).unflatten(-1, (self.num_heads, -1))
+
+
+class ClassAggregation(BaseModule):
+    """Linear attention over classes with an MLP, at a pooled resolution while training.
+
+    The published block fills every vocabulary up to ``pad_len`` classes with one learned token. All
+    of these are equal, and linear attention only sums over keys, so their part is one product times
+    their number: no padded class is ever run.
+
+    Args:
+        embed_dims: Channels C.
+        guidance_dims: Channels G.
+        num_heads: Attention heads.
+        pad_len: Number of classes that the attention always sees; 0 turns padding off.
+        pooling_size: Side of the average pooling while training, in positions.
+        test_pooling_size: The same in eval mode.
+        init_cfg: mmengine's initialisation.
+    """
+
+    def __init__(
+        self,
+        embed_dims: int,
+        guidance_dims: int,
+        num_heads: int,
+        pad_len: int = 256,
+        pooling_size: int = 2,
+        test_pooling_size: int = 1,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        self.pad_len = pad_len
+        self.pooling_size, self.test_pooling_size = pooling_size, test_pooling_size
+        self.norm1 = nn.LayerNorm(embed_dims)
+        self.attn = ClassAttention(embed_dims, guidance_dims, num_heads)
+        self.norm2 = nn.LayerNorm(embed_dims)
+        self.mlp = nn.Sequential(
+            nn.Linear(embed_dims, 4 * embed_dims), nn.ReLU(), nn.Linear(4 * embed_dims, embed_dims)
+        )
+        self.padding_token: nn.Parameter | None = None
+        self.padding_guidance: nn.Parameter | None = None
+        if pad_len:
+            self.padding_token = nn.Parameter(torch.zeros(embed_dims))
+            self.padding_guidance = nn.Parameter(torch.zeros(guidance_dims))
+
+    def forward(self, x: Tensor, guidance: Tensor, grid: Grid, chunk: int | None = None) -> Tensor:
+        """Update cost maps ``(B, T, N, C)``.
+
+        Args:
+            x: Cost maps.
+            guidance: Projected text ``(T, G)``, or ``(B, T, G)`` where images differ in classes.
+            grid: (h, w).
+            chunk: Classes run at a time to save memory; all by default.
+        """
+        guidance = guidance.expand(len(x), -1, -1)
+        parts = list(range(0, x.shape[1], chunk or x.shape[1]))
+        spans = [slice(start, start + (chunk or x.shape[1])) for start in parts]
+        length = max(x.shape[1], self.pad_len)
+        products, keys = self._padding(length - x.shape[1], length)
+        for span in spans:
+            y = self.norm1(self._pool(x[:, span], grid))
+            key = self.attn.features(self.attn.k, y, guidance[:, span])
+            value = self.attn.values(y) / length  # keeps the sums small in half precision
+            products = products + torch.einsum('btnhd,btnhe->bnhde', key, value)
+            keys = keys + key.sum(1)
+        updated = [
+            self._update(x[:, span], guidance[:, span], grid, products * length, keys)
+            for span in spans
+        ]
+        return updated[0] if len(updated) == 1 else torch.cat(updated, dim=1)
+
+    def _padding(self, number: int, length: int) -> tuple[Tensor, Tensor]:
+        """Sums over ``number`` padding classes: key times value, and key."""
+        if self.padding_token is None or self.padding_guidance is None or number == 0:
+            zero = self.norm1.weight.new_zeros(())
+            return zero, zero
+        token = self.norm1(self.padding_token)[None, None]  # one class, one position
+        key = self.attn.features(self.attn.k, token, self.padding_guidance[None])[0, 0]
+        value = self.attn.values(token)[0, 0] / length
+        return number * torch.einsum('hd,he->hde', key, value), number * key
+
+    def _update(
+        self, x: Tensor, guidance: Tensor, grid: Grid, products: Tensor, keys: Tensor
+    ) -> Tensor:
+        pooled = self._pool(x, grid)
+        query = self.attn.features(self.attn.q, self.norm1(pooled), guidance)
+        scale = 1 / (torch.einsum('btnhd,bnhd->btnh', query, keys) + _EPS)
+        mixed = torch.einsum('btnhd,bnhde->btnhe', query, products) * scale[..., None]
+        pooled = pooled + mixed.flatten(3)
+        pooled = pooled + self.mlp(self.norm2(pooled))
+        return x + self._unpool(pooled, grid)
+
+    def _pooling(self) -> int:
+        return self.pooling_size if self.training else self.test_pooling_size
+
+    def _pool(self, x: Tensor, grid: Grid) -> Tensor:
+        """Average cost maps ``(B, T, N, C)`` over cells of the pooling."""
+        size = self._pooling()
+        if size == 1:
+            return x
+        maps = x.flatten(0, 1).transpose(1, 2).unflatten(2, grid)
+        return F.avg_pool2d(maps, size).flatten(2).transpose(1, 2).unflatten(0, x.shape[:2])
+
+    def _unpool(self, x: Tensor, grid: Grid) -> Tensor:
+        """Resize pooled cost maps back to the grid."""
+        size = self._pooling()
+        if size == 1:
+            return x
+        small = (grid[0] // size, grid[1] // size)
+        maps = x.flatten(0, 1).transpose(1, 2).unflatten(2, small)
+        maps = F.interpolate(maps, size=grid, mode='bilinear', align_corners=True)
+        return maps.flatten(2).transpose(1, 2).unflatten(0, x.shape[:2])

@@ -1,0 +1,297 @@
+"""TextSegmentor: segmentation by words without training, on any dense CLIP encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from mmengine.registry import MODELS
+from mmengine.structures import PixelData
+from mmseg.models.data_preprocessor import SegDataPreProcessor
+from mmseg.models.segmentors.base import BaseSegmentor
+from mmseg.structures import SegDataSample
+from torch import Tensor, nn
+
+from refineclip.datasets.vocabularies import read_vocabulary
+from refineclip.encoders.text_bank import TextBank
+from refineclip.encoders.text_head import TextHead
+
+from ..sliding_windows import Window, cut_windows, fold_windows, resize, window_boxes
+from .encoder_checkpoint import rename_encoder_keys
+from .pixel_scores import PixelScores
+from .queries import Queries, make_queries
+
+DEFAULT_TEST_CFG = dict(mode='slide', crop_size=224, stride=112)
+
+
+@MODELS.register_module()
+class TextSegmentor(BaseSegmentor):
+    """Give every pixel the text that its token resembles most; nothing is trained.
+
+    Cosines between tokens and texts are resized to the window, averaged over windows, resized to
+    the original image, and the largest wins: the protocol that SCLIP (arXiv 2312.01597) and its
+    followers evaluate with. All of this is linear in the texts, so it runs over ``chunk_size``
+    texts at a time and keeps the best; the result does not depend on it.
+
+    With a class named 'background' in the vocabulary, ``background_names`` are compared with in
+    its place, and pixels whose softmax probability (over all texts) is below ``prob_thd`` are given
+    to it. Without such a class both have no effect.
+
+    Args:
+        backbone: Config of :class:`~refineclip.encoders.refiner_clip.RefinerCLIP`, or any module
+            with its ``dense``; ``dense_mode`` and weights are chosen there, and its ``init_cfg`` is
+            loaded at once.
+        text: Arguments of :class:`~refineclip.encoders.text_bank.TextBank` but ``names``: the
+            ``model`` and ``pretrained`` of the text tower, ``templates``, ``cache_dir``, or
+            ``text_embeddings``. The tower is asked at the first image, or by
+            :meth:`set_vocabulary`.
+        vocabulary: C class names, synonyms separated by ``;``, or a file of them; or set later.
+        synonyms: ``'max'`` (SCLIP's) or ``'mean'``, see
+            :func:`~refineclip.segmentation.training_free.queries.make_queries`.
+        readable_names: Write names of data sets as one would say them: 'sky-other' as 'sky'.
+        background_names: What the class 'background' looks like, in words.
+        prob_thd: Probability below which a pixel is background; 0 disables it. SCLIP takes 0.1.
+        logit_scale: Factor of the cosines before the softmax of ``prob_thd``; 40 is SCLIP's
+            default, CLIP itself was trained to 100.
+        text_head: File of a :class:`~refineclip.encoders.text_head.TextHead`, for encoders that
+            were never trained with text.
+        test_cfg: ``dict(mode='slide', crop_size=224, stride=112)`` (pixels, numbers or pairs down
+            and across; SCLIP's default, 336/112 is common too) or ``dict(mode='whole')``.
+        chunk_size: Texts whose scores are at pixel size at the same time.
+        window_batch: Windows that go through the encoder at the same time.
+        keep_logits: Also return ``seg_logits``, (C, H, W) at the original size.
+        data_preprocessor: Default: the encoder's own mean and std, from BGR images.
+        pretrained: Only None, which mmseg's ``init_model`` passes to every segmentor.
+        init_cfg: As in mmengine.
+
+    Raises:
+        ValueError: If names or settings do not fit together.
+        FileNotFoundError: If a file does not exist.
+    """
+
+    align_corners = False
+
+    def __init__(
+        self,
+        backbone: dict[str, Any] | nn.Module,
+        text: dict[str, Any],
+        vocabulary: Sequence[str] | str | Path | None = None,
+        synonyms: str = 'max',
+        readable_names: bool = True,
+        background_names: Sequence[str] = (),
+        prob_thd: float = 0.0,
+        logit_scale: float = 40.0,
+        text_head: str | Path | None = None,
+        test_cfg: dict[str, Any] | None = None,
+        chunk_size: int = 32,
+        window_batch: int = 32,
+        keep_logits: bool = False,
+        data_preprocessor: dict[str, Any] | nn.Module | None = None,
+        pretrained: None = None,
+        init_cfg: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
+        self.test_cfg = _check_test_cfg(DEFAULT_TEST_CFG if test_cfg is None else test_cfg)
+        if pretrained is not None:
+            raise ValueError(f'pretrained: expected None, got {pretrained!r}; name it in backbone')
+        if not 0 <= prob_thd < 1:
+            raise ValueError(f'prob_thd: expected a probability in [0, 1), got {prob_thd}')
+        if min(chunk_size, window_batch) < 1:
+            raise ValueError(
+                'chunk_size and window_batch: expected 1 or more, got '
+                f'{chunk_size} and {window_batch}'
+            )
+        if not ('model' in text or 'text_embeddings' in text) or 'names' in text:
+            raise ValueError(
+                "text: expected the arguments of TextBank but names, with 'model' or "
+                f"'text_embeddings', got {sorted(text)}; names are the vocabulary"
+            )
+        # Any: whatever has dense(), patch size, mean and std.
+        encoder: Any = MODELS.build(backbone) if isinstance(backbone, dict) else backbone
+        self.backbone = encoder
+        if isinstance(backbone, dict) and (backbone.get('init_cfg') or {}).get('checkpoint'):
+            # mmengine loads it before training only, which this model never sees.
+            encoder.init_weights()
+        if data_preprocessor is None:
+            self.data_preprocessor = SegDataPreProcessor(
+                mean=[255 * value for value in encoder.image_mean],
+                std=[255 * value for value in encoder.image_std],
+                bgr_to_rgb=True,
+            )
+        self.text_cfg = dict(text)
+        self.text: TextBank | None = None
+        self.text_head = None if text_head is None else TextHead.load(text_head)
+        self.synonyms, self.readable_names = synonyms, readable_names
+        self.background_names = tuple(background_names)
+        self.prob_thd, self.logit_scale = prob_thd, logit_scale
+        self.chunk_size, self.window_batch = chunk_size, window_batch
+        self.keep_logits = keep_logits
+        self.names: tuple[str, ...] = ()
+        self.queries: Queries | None = None
+        if vocabulary is not None:
+            self._set_names(vocabulary)
+
+    def _set_names(self, names: Sequence[str] | str | Path) -> None:
+        names = read_vocabulary(names) if isinstance(names, str | Path) else tuple(names)
+        self.queries = make_queries(
+            names,
+            self.synonyms,
+            self.background_names,
+            threshold=self.prob_thd > 0,
+            readable=self.readable_names,
+        )
+        self.names, self.text = names, None
+
+    def set_vocabulary(self, names: Sequence[str] | str | Path) -> None:
+        """Segment by other words from now on.
+
+        Args:
+            names: C class names, synonyms separated by ``;``, or a file of them.
+
+        Raises:
+            ValueError: If there is no name, or the text side cannot embed them.
+        """
+        self._set_names(names)
+        self._text_bank()
+
+    def _text_bank(self) -> TextBank:
+        """Embed the texts, if that has not been done since the vocabulary was set."""
+        if self.queries is None:
+            raise ValueError(
+                'TextSegmentor: expected a vocabulary, got none; give vocabulary=[...] or call '
+                'set_vocabulary'
+            )
+        if self.text is None:
+            dim = None if self.text_head else getattr(self.backbone, 'embed_dim', None)
+            self.text = TextBank(self.queries.texts, embed_dim=dim, **self.text_cfg)
+        return self.text
+
+    def extract_feat(self, inputs: Tensor) -> Tensor:
+        """Dense map (B, D, h, w) of normalised images of a size that fits the patch."""
+        return self.backbone.dense(inputs)
+
+    def _forward(self, inputs: Tensor, data_samples: Any = None) -> Tensor:
+        """Cosines (B, Q, h, w) between tokens and texts, images padded to the patch."""
+        embeddings = self._text_bank().embeddings.to(inputs.device)
+        dense = self.extract_feat(self._pad(inputs))
+        if self.text_head is not None:
+            return self.text_head.classify(dense.permute(0, 2, 3, 1), embeddings).permute(
+                0, 3, 1, 2
+            )
+        return torch.einsum('bdhw,qd->bqhw', F.normalize(dense.float(), dim=1), embeddings)
+
+    def _pad(self, images: Tensor) -> Tensor:
+        """Pad to a multiple of the patch with the mean colour, right and below."""
+        patch = self._patch_size
+        return F.pad(images, (0, -images.shape[3] % patch, 0, -images.shape[2] % patch))
+
+    @property
+    def _patch_size(self) -> int:
+        return int(getattr(self.backbone, 'visual', self.backbone).patch_size)
+
+    def _boxes(self, size: tuple[int, int]) -> list[Window]:
+        if self.test_cfg['mode'] == 'whole':
+            return [(0, 0, *size)]
+        return window_boxes(size, self.test_cfg['crop_size'], self.test_cfg['stride'])
+
+    def encode_decode(self, inputs: Tensor, batch_data_samples: Any = None) -> Tensor:
+        """Scaled class scores (B, C, H, W) at the size of the inputs."""
+        scores = [self._scores(image, image.shape[1:], keep_logits=True) for image in inputs]
+        return torch.stack([one.logits for one in scores if one.logits is not None])
+
+    @torch.no_grad()
+    def _scores(self, image: Tensor, out_size: Sequence[int], keep_logits: bool) -> PixelScores:
+        """Score one normalised image (3, H, W) at an output size."""
+        size = (image.shape[1], image.shape[2])
+        boxes = self._boxes(size)
+        # Cut per batch: all windows of a large image together would be many times the image.
+        cosines = torch.cat(
+            [
+                self._forward(cut_windows(image, boxes[start : start + self.window_batch]))
+                for start in range(0, len(boxes), self.window_batch)
+            ]
+        )
+        top, left, bottom, right = boxes[0]
+        patch = self._patch_size
+        extent = (-(-(bottom - top) // patch) * patch, -(-(right - left) // patch) * patch)
+        assert self.queries is not None
+        scores = PixelScores(self.queries, tuple(out_size), keep_logits, image.device)
+        for start in range(0, cosines.shape[1], self.chunk_size):
+            chunk = cosines[:, start : start + self.chunk_size]
+            folded = fold_windows(chunk, boxes, size, extent)
+            pixels = resize(folded[None], (out_size[0], out_size[1]))[0]
+            scores.update(pixels.mul_(self.logit_scale), start)
+        return scores
+
+    def predict(
+        self, inputs: Tensor, data_samples: list[SegDataSample] | None = None
+    ) -> list[SegDataSample]:
+        """Segment a batch.
+
+        Args:
+            inputs: Normalised images (B, 3, H, W).
+            data_samples: Their samples; predictions are at ``ori_shape``. None: at the size of the
+                inputs.
+
+        Returns:
+            The samples with ``pred_sem_seg`` (1, H, W), int64 class indices, and ``seg_logits``
+            (C, H, W) where they are kept.
+        """
+        samples = [SegDataSample() for _ in inputs] if data_samples is None else data_samples
+        for image, sample in zip(inputs, samples, strict=True):
+            meta = sample.metainfo
+            if meta.get('flip'):
+                raise ValueError('TextSegmentor: expected images without flip, got a flipped one')
+            left, right, above, below = meta.get('img_padding_size', (0, 0, 0, 0))
+            image = image[:, above : image.shape[1] - below, left : image.shape[2] - right]
+            size = meta.get('ori_shape', image.shape[1:])[:2]
+            scores = self._scores(image, size, self.keep_logits)
+            sample.pred_sem_seg = PixelData(data=scores.labels(self.prob_thd)[None])
+            if self.keep_logits:
+                sample.seg_logits = PixelData(data=scores.logits)
+        return samples
+
+    def loss(self, inputs: Tensor, data_samples: Any) -> dict[str, Tensor]:
+        """Refuse to train.
+
+        Raises:
+            NotImplementedError: Always; refine the backbone instead.
+        """
+        raise NotImplementedError(
+            'TextSegmentor has nothing to train; refine its backbone (configs/distill) or train '
+            'CAT-Seg (configs/segmentation/cat-seg)'
+        )
+
+    def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *args: Any) -> None:
+        """Take checkpoints of the encoder alone as well: refined_*.pth, and stage 2's student."""
+        if not prefix:
+            rename_encoder_keys(state_dict, self.backbone.state_dict())
+            if self.text_head is not None:  # its file is in the config
+                head = self.text_head.state_dict()
+                state_dict.update({f'text_head.{key}': value for key, value in head.items()})
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+
+def _check_test_cfg(cfg: dict[str, Any]) -> dict[str, Any]:
+    """Check mode and windows; numbers become pairs."""
+    mode, keys = cfg.get('mode', 'whole'), set(cfg) - {'mode'}
+    if mode == 'whole' and not keys:
+        return {'mode': 'whole'}
+    if mode != 'slide' or keys != {'crop_size', 'stride'}:
+        raise ValueError(
+            "test_cfg: expected dict(mode='whole') or dict(mode='slide', crop_size=..., "
+            f'stride=...), got {dict(cfg)}'
+        )
+    pairs = {}
+    for key in ('crop_size', 'stride'):
+        value = cfg[key]
+        pair = (value, value) if isinstance(value, int) else tuple(value)
+        if len(pair) != 2 or min(pair) < 1:
+            raise ValueError(f'test_cfg.{key}: expected pixels, one number or two, got {value}')
+        pairs[key] = pair
+    if any(step > crop for step, crop in zip(pairs['stride'], pairs['crop_size'], strict=True)):
+        raise ValueError(f'test_cfg: expected a stride up to the crop_size, got {dict(cfg)}')
+    return {'mode': 'slide', **pairs}
