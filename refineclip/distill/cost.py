@@ -31,6 +31,7 @@ from .roi_ops import pool_regions, pool_tokens
 
 # Height and width of the pictures that regions are drawn in: the most common size of COCO.
 PICTURE_SIZE = (480, 640)
+STAGES = ('RefinerTraining', 'RegionAlignment')
 WEIGHT_KEYS = ('pretrained', 'checkpoint', 'init_cfg', 'text_head', 'cache_dir', 'compile_blocks')
 TOWER_KEYS = ('student', 'encoder', 'scd_teacher')
 
@@ -77,10 +78,9 @@ def build_on_meta(model: dict[str, Any]) -> DistillationModel:
         ValueError: The config holds no stage of this package, or a model that only a download
             would describe.
     """
-    if model.get('type') not in ('RegionAlignment', 'RefinerTraining'):
+    if model.get('type') not in STAGES:
         raise ValueError(
-            "expected a config whose model is 'RefinerTraining' or 'RegionAlignment', got "
-            f'{model.get("type")!r}; only the two stages of the distillation can be planned'
+            f'expected a config whose model is one of {STAGES}, got {model.get("type")!r}'
         )
     model = without_weights(model)
     with torch.device('meta'):

@@ -6,11 +6,13 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .evaluate.common import override
+from ..evaluate.common import override
+from .devices import DEVICES
+from .report import describe
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -18,23 +20,13 @@ if TYPE_CHECKING:
     from refineclip.distill.cost import Memory
 
 
-@dataclass(frozen=True)
-class Device:
-    """A card, by its data sheet: TFLOP/s without sparsity, and memory in GB."""
-
-    half_tflops: float
-    float_tflops: float
-    memory_gb: float
-
-
-# NVIDIA's data sheets of the SXM cards: bf16/fp16 tensor cores, float32, memory.
-DEVICES = {
-    'a100': Device(312, 19.5, 80),
-    'h100': Device(989, 67, 80),
-    'h200': Device(989, 67, 141),
-}
 # For folders and lists that are not on this machine.
-KNOWN_SIZES = {'train2017': 118_287, 'lvis_v1_train': 100_170}
+KNOWN_SIZES = {
+    'train2017': 118_287,
+    'lvis_v1_train': 100_170,
+    'lvis_v1_train_seen_1203_cat': 100_170,
+    'instances_train2017_seen_2_65_cat': 107_761,
+}
 EPILOG = """\
 The times are those of the stated share of the peak (--mfu): CLIPSelf's published runs reach 17 %
 (B/16) and 23 % (L/14) on an A100. --check 224 336 times a real step on this machine at both sizes
@@ -46,11 +38,11 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(
         prog='python -m refineclip plan',
-        description='FLOPs, parameters, memory and time of a distillation config, before it runs.',
+        description='FLOPs, parameters, memory and time of a training config, before it runs.',
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument('config', type=Path, help='config of stage 1 or 2')
+    parser.add_argument('config', type=Path, help='of a stage, a detector or a segmentor')
     parser.add_argument('--gpus', type=int, default=1, help='processes (default: 1)')
     parser.add_argument('--batch-size', type=int, help="images per process (default: config's)")
     parser.add_argument(
@@ -91,7 +83,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         config = load_config(args)
         if args.check:
-            from .plan_check import check
+            from .check import check
 
             calibrate, predict = args.check
             result = check(config, calibrate, predict)
@@ -126,34 +118,47 @@ def plan(config: Config, args: argparse.Namespace) -> dict[str, Any]:
     """All numbers of the plan, by name; FLOPs, bytes and seconds without prefix."""
     from refineclip.distill import cost
 
-    model = cost.build_on_meta(config.model.to_dict())
-    regions = cost.regions_of(model, config.train_dataloader.dataset.region_sampler)
     dtype = precision(config)
+    if config.model.type in cost.STAGES:
+        counted = stage_cost(config, dtype, args.gpus)
+    else:
+        from .host import host_cost
+
+        counted = host_cost(config)
     batch_size = config.train_dataloader.batch_size
-    flops = cost.step_flops(model, regions)
-    optimizer = config.optim_wrapper.optimizer.to_dict()
-    memory = cost.step_memory(model, batch_size, regions, optimizer, dtype)
-    with_cp = any(getattr(module, 'with_cp', False) for module in model.modules())
-    trainable, frozen = cost.count_parameters(model)
-    half = str(dtype) != 'torch.float32'
-    peak = peak_tflops(args, half)
-    rate = args.gpus * peak * 1e12 * args.mfu / sum(flops.values())
+    peak = peak_tflops(args, str(dtype) != 'torch.float32')
+    rate = args.gpus * peak * 1e12 * args.mfu / sum(counted['flops_per_image'].values())
     return dict(
         config=Path(config.filename).stem,
-        model=type(model).__name__,
+        model=config.model.type,
         gpus=args.gpus,
         gpu=args.gpu,
         batch_size=batch_size,
         dtype=str(dtype).removeprefix('torch.'),
-        with_cp=with_cp,
         peak_tflops=peak,
         mfu=args.mfu,
-        regions=asdict(regions),
-        flops_per_image=flops,
-        parameters=dict(trainable=trainable, frozen=frozen),
-        memory_per_gpu=device_memory(memory, config, args.gpus),
+        **counted,
         images_per_second=rate,
         **schedule(config, args, rate, batch_size),
+    )
+
+
+def stage_cost(config: Config, dtype: Any, gpus: int) -> dict[str, Any]:
+    """What one of the two stages costs, counted without running it."""
+    from refineclip.distill import cost
+
+    model = cost.build_on_meta(config.model.to_dict())
+    regions = cost.regions_of(model, config.train_dataloader.dataset.region_sampler)
+    optimizer = config.optim_wrapper.optimizer.to_dict()
+    batch_size = config.train_dataloader.batch_size
+    memory = cost.step_memory(model, batch_size, regions, optimizer, dtype)
+    trainable, frozen = cost.count_parameters(model)
+    return dict(
+        with_cp=any(getattr(module, 'with_cp', False) for module in model.modules()),
+        regions=asdict(regions),
+        flops_per_image=cost.step_flops(model, regions),
+        parameters=dict(trainable=trainable, frozen=frozen),
+        memory_per_gpu=device_memory(memory, config, gpus),
     )
 
 
@@ -174,7 +179,7 @@ def peak_tflops(args: argparse.Namespace, half: bool) -> float:
     if args.gpu in DEVICES:
         device = DEVICES[args.gpu]
         return device.half_tflops if half else device.float_tflops
-    from .plan_check import matrix_peak
+    from .check import matrix_peak
 
     return matrix_peak() / 1e12
 
@@ -235,6 +240,12 @@ def count_images(dataset: Any, given: int | None) -> tuple[int | None, str]:
 
     if given is not None:
         return given, '--images'
+    if 'data_prefix' in dataset:  # of mmdet or mmseg, which list it themselves
+        names = [dataset.get('ann_file', ''), *dataset.data_prefix.values()]
+        known = [name for name in names if Path(name).stem in KNOWN_SIZES]
+        if not known:
+            return None, f'no published size is known of {dataset.data_root}'
+        return KNOWN_SIZES[Path(known[0]).stem], f'the published size of {known[0]}'
     root, listed = Path(dataset.data_root), dataset.get('ann_file')
     place = Path(listed) if listed else root
     if listed and place.is_file():
@@ -244,86 +255,3 @@ def count_images(dataset: Any, given: int | None) -> tuple[int | None, str]:
     if place.stem in KNOWN_SIZES:
         return KNOWN_SIZES[place.stem], f'{place} is not here; the size of the published data set'
     return None, f'{place} is not here'
-
-
-def describe(result: dict[str, Any]) -> str:
-    """The plan as text."""
-    flops, memory, regions = (
-        result[key] for key in ('flops_per_image', 'memory_per_gpu', 'regions')
-    )
-    total = sum(flops.values())
-    parameters = result['parameters']
-    lines = [
-        f'{result["config"]} ({result["model"]}): {result["gpus"]} x {result["gpu"]}, '
-        f'{result["batch_size"]} images each, {result["dtype"]}',
-        f'regions per image     {regions["mean"]:.2f} ({regions["source"]})',
-        '',
-        'FLOPs per image (matrix products and attention)',
-        *(
-            f'  {name:24s}{value / 1e12:10.4f} T {value / total:6.1%}'
-            for name, value in flops.items()
-        ),
-        f'  {"sum":24s}{total / 1e12:10.4f} T',
-        '',
-        f'parameters            {parameters["trainable"] / 1e6:.1f} M trainable, '
-        f'{parameters["frozen"] / 1e6:.1f} M frozen (teacher, Refiner, embeddings)',
-        'memory per GPU',
-    ]
-    rows = {
-        'weights': 'weights',
-        'gradients': 'gradients',
-        'buckets': 'gradient buckets of DDP',
-        'optimizer': 'optimizer state',
-        'activations': 'activations',
-        'activations_with_cp': 'activations with_cp=True',
-        'total': 'sum',
-        'total_with_cp': 'sum with_cp=True',
-    }
-    for key, name in rows.items():
-        chosen = ' <- config' if key == ('total_with_cp' if result['with_cp'] else 'total') else ''
-        lines.append(f'  {name:26s}{memory[key] / 2**30:8.2f} GiB{chosen}')
-    lines += [*fits(result), '', *describe_time(result)]
-    return '\n'.join(lines) + '\n'
-
-
-def fits(result: dict[str, Any]) -> list[str]:
-    """Whether the card holds it."""
-    if result['gpu'] not in DEVICES:
-        return []
-    memory = result['memory_per_gpu']
-    need = memory['total_with_cp' if result['with_cp'] else 'total']
-    have = DEVICES[result['gpu']].memory_gb * 1e9
-    # A tenth for the CUDA context, workspaces and fragmentation.
-    verdict = 'fits' if need < 0.9 * have else 'DOES NOT FIT: lower the batch, or set with_cp=True'
-    return [f'  of {have / 2**30:.0f} GiB: {verdict}']
-
-
-def describe_time(result: dict[str, Any]) -> list[str]:
-    """Rate and time, as lines."""
-    lines = [
-        f'at {result["mfu"]:.0%} of {result["peak_tflops"]:.4g} TFLOP/s, steps alone:',
-        f'  {result["images_per_second"]:.4g} images/s, {result["seconds_per_step"]:.3g} s a step',
-    ]
-    if result['images']:
-        lines.append(
-            f'  an epoch of {result["images"]:,} images ({result["images_source"]}): '
-            f'{duration(result["seconds_per_epoch"])}'
-        )
-    epochs = '' if result['epochs'] is None else f' ({result["epochs"]:.2f} epochs)'
-    lines.append(
-        f'  the whole schedule, {result["steps"]:,} steps{epochs}: {duration(result["seconds"])}'
-    )
-    return lines
-
-
-def duration(seconds: float) -> str:
-    """Seconds in the unit that one reads."""
-    if seconds < 120:
-        return f'{seconds:.3g} s'
-    if seconds < 7200:
-        return f'{seconds / 60:.3g} min'
-    return f'{seconds / 3600:.3g} h'
-
-
-if __name__ == '__main__':
-    sys.exit(main())
