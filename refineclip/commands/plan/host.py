@@ -71,8 +71,7 @@ def build_host(config: Config) -> Any:
         model = revert_sync_batchnorm(MODELS.build(cfg))
     if hasattr(model, 'set_vocabulary') and not getattr(model, 'vocabulary', True):
         # A training data set that brings its words through a hook.
-        num_classes = _num_classes(config)
-        model.set_vocabulary([f'class {index}' for index in range(num_classes)])
+        model.set_vocabulary([f'class {index}' for index in range(num_classes(config))])
     return model.train()
 
 
@@ -88,12 +87,12 @@ def _random_text(classifier: dict[str, Any], backbone: dict[str, Any]) -> Tensor
     return torch.randn(len(classes) + background, width)
 
 
-def _num_classes(config: Config) -> int:
+def num_classes(config: Config) -> int:
     """Classes of the training data set, by the metainfo of its class."""
     from mmengine.registry import DATASETS
 
-    with DefaultScope.overwrite_default_scope(config.default_scope):
-        dataset: Any = DATASETS.get(config.train_dataloader.dataset.type)
+    with DATASETS.switch_scope_and_registry(config.default_scope) as registry:
+        dataset: Any = registry.get(config.train_dataloader.dataset.type)
     return len(dataset.METAINFO['classes'])
 
 

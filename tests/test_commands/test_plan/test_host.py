@@ -13,7 +13,7 @@ from mmengine.config import Config
 
 from refineclip.commands.plan import main
 from refineclip.commands.plan.command import count_images
-from refineclip.commands.plan.host import build_host, host_cost
+from refineclip.commands.plan.host import build_host, host_cost, num_classes
 
 pytestmark = pytest.mark.mm
 
@@ -62,3 +62,17 @@ def test_images_of_published_data_sets():
     stuff = dict(data_root='x', data_prefix=dict(img_path='images/train2017', seg_map_path='y'))
     assert count_images(Config(stuff), None)[0] == 118_287
     assert count_images(Config(dict(data_root='x', data_prefix={})), None)[0] is None
+
+
+@pytest.mark.parametrize(
+    ('config', 'count'),
+    [
+        (CAT_SEG, 22),
+        (
+            'configs/segmentation/cat-seg/cat-seg_openai-vit-b16_1xb4-80k_coco-stuff164k-384x384.py',
+            171,
+        ),
+    ],
+)
+def test_words_of_the_training_data(repo_root, config, count):
+    assert num_classes(Config.fromfile(repo_root / config)) == count
