@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 from refineclip.datasets.coco_panoptic import CocoPanoptic
 from refineclip.distill.region_preprocessor import RegionPreprocessor
 from refineclip.encoders.text_head import TextHead
-from refineclip.evaluation import PanopticEvaluation, RegionRules
+from refineclip.evaluation import OURS, PanopticEvaluation
 from refineclip.evaluation.panoptic_evaluation import Scores
 from refineclip.evaluation.regions.crop_features import CropFeatures
 from refineclip.evaluation.regions.pooling import RegionFeatures
@@ -20,7 +21,7 @@ SPATIAL = ('auc', 'imk', 'gk', 'knn', 'ridge')
 REGIONS = ('box', 'things', 'stuff')
 
 # Boxes of at least 1 % of the photo.
-RULES = RegionRules(area_px=(0, math.inf), min_area=0.01)
+RULES = replace(OURS, area_px=(0, math.inf), min_area=0.01)
 
 
 class PilotEvaluation(PanopticEvaluation):

@@ -97,8 +97,11 @@ class Drawing:
     @cached_property
     def evaluation(self) -> PanopticEvaluation:
         """The labelled images."""
+        from refineclip.evaluation import OURS
+
         assert self.prepared is not None, 'the command line was checked'
-        return self.prepared.evaluation(self.prepared.preprocessor(self.image_size))
+        # Every region has a token: a point without one would be drawn at the origin.
+        return self.prepared.evaluation(self.prepared.preprocessor(self.image_size), rules=OURS)
 
     def pca(self) -> Figure:
         """Draw PCA maps."""

@@ -110,8 +110,9 @@ class RegionPreprocessor(BaseDataPreprocessor):
 
         Args:
             data: ``inputs`` list of B uint8 (3, H, W); optionally ``boxes`` list of B float (R, 4)
-                xyxy in [0, 1] of the image, ``labels`` list of B int64 (R,), ``img_paths``,
-                ``img_ids`` and ``epochs``. B may be 0.
+                xyxy in [0, 1] of the image, ``cuts`` list of B int64 (R, 4) xyxy, the whole pixels
+                to crop in place of the enlarged boxes, ``labels`` list of B int64 (R,),
+                ``img_paths``, ``img_ids`` and ``epochs``. B may be 0.
             training: Ignored.
 
         Returns:
@@ -123,7 +124,11 @@ class RegionPreprocessor(BaseDataPreprocessor):
         owner = torch.arange(count).repeat_interleave(torch.tensor([len(b) for b in boxes]).long())
         regions = torch.cat([*boxes, torch.zeros(0, 4)]).float()
         sides = torch.tensor([(i.shape[-1], i.shape[-2]) * 2 for i in images]).view(-1, 4)[owner]
-        cuts = _crop_pixels(regions.double() * sides, sides, self.crop_enlarge)
+        cuts = (
+            crop_pixels(regions.double() * sides, sides, self.crop_enlarge)
+            if data.get('cuts') is None
+            else torch.cat(data['cuts'])
+        )
 
         image_rects = [
             _fit(i.shape[-2:], self.image_size, self.image_resize, False) for i in images
@@ -242,8 +247,13 @@ def _fit(shape: Sequence[int], size: Size, mode: str, centred: bool) -> Rect:
     return left, top, left + width, top + height
 
 
-def _crop_pixels(boxes: Tensor, sides: Tensor, enlarge: float) -> Tensor:
-    """Enlarge (R, 4) xyxy pixel boxes, clip them to images of (R, 4) ``sides`` w, h, w, h, round.
+def crop_pixels(boxes: Tensor, sides: Tensor, enlarge: float | Tensor) -> Tensor:
+    """Enlarge pixel boxes about their centres, clip them to their images, round.
+
+    Args:
+        boxes: (R, 4) xyxy in pixels.
+        sides: (R, 4) width, height, width, height of each box's image.
+        enlarge: Factor of all boxes, or (R, 1) of each.
 
     Returns:
         (R, 4) int64, never empty: the whole pixels that each crop shows.

@@ -10,10 +10,19 @@ from .image_level import ImageLevelHook
 from .panoptic_dataset import PanopticEvaluationDataset
 from .panoptic_evaluation import PanopticEvaluation
 from .panoptic_metrics import RegionAccuracyMetric, SpatialAwarenessMetric
-from .regions import RegionAccuracy, RegionRules, region_accuracy
+from .regions import (
+    CLIPSELF,
+    OURS,
+    RegionAccuracy,
+    RegionRules,
+    region_accuracy,
+    region_rules,
+)
 from .spatial import map_labels, patch_segments
 
 __all__ = [
+    'CLIPSELF',
+    'OURS',
     'ImageLevelHook',
     'ImageScores',
     'PairedDifference',
@@ -28,4 +37,5 @@ __all__ = [
     'paired_bootstrap',
     'patch_segments',
     'region_accuracy',
+    'region_rules',
 ]

@@ -20,6 +20,9 @@ from .encoders.shared_trunk import DenseEncoder
 from .panoptic_evaluation import PanopticEvaluation
 from .regions.pooling import RegionFeatures
 
+# Rules that have no say in the features of regions.
+OF_TEXTS = ('protocol', 'class_names', 'templates')
+
 
 class FeatureStore:
     """Safetensors files (float32) in one folder, one per encoder, images and settings.
@@ -59,7 +62,7 @@ class FeatureStore:
             kind='regions',
             images=describe_images(evaluation),
             segments=_digest([image.segments for image in evaluation.dataset]),
-            rules=repr(evaluation.rules),
+            rules={k: v for k, v in vars(evaluation.rules).items() if k not in OF_TEXTS},
             classes=evaluation.classes,
             crops=crops,
         )

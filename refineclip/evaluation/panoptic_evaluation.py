@@ -21,13 +21,14 @@ from .encoders.shared_trunk import DenseEncoder, SharedTrunk
 from .regions.crop_features import read_regions
 from .regions.panoptic_regions import (
     ImageLabels,
-    RegionRules,
     check_files,
     choose_classes,
     label_image,
+    relative_boxes,
     warn_of_empty,
 )
 from .regions.pooling import RegionFeatures, pool_image, score_regions
+from .regions.rules import CLIPSELF, RegionRules
 
 Scores = dict[str, ImageScores]
 Track = Callable[[Iterable[Any]], Iterable[Any]]
@@ -65,14 +66,15 @@ class PanopticEvaluation:
         patch_size: Side of a token in pixels of the canvas.
         min_coverage: A token shows the segment that covers at least this share of it. Not stated in
             the paper; one half, from this project's pilot.
-        rules: Which segments are regions, and how masks are pooled.
+        rules: Which segments are regions, how they are pooled and cropped. Sizes, the dense mode
+            and the names belong to whoever makes the canvas, the encoders and the texts.
         classes: Vocabulary for regions, names of the data set; regions of other classes are left
             out. All by default.
         track: Wraps the loop over images, to show progress.
 
     Raises:
-        ValueError: On an empty data set, unknown classes, or a canvas that is no multiple of the
-            patch.
+        ValueError: On an empty data set, unknown classes, a canvas that is no multiple of the
+            patch, or a preprocessor that enlarges crops, which is the rules' to say.
         FileNotFoundError: If photos or label maps are missing.
 
     Examples:
@@ -87,7 +89,7 @@ class PanopticEvaluation:
         preprocessor: RegionPreprocessor,
         patch_size: int,
         min_coverage: float = 0.5,
-        rules: RegionRules | None = None,
+        rules: RegionRules = CLIPSELF,
         classes: Sequence[str] | None = None,
         track: Track | None = None,
     ) -> None:
@@ -97,11 +99,16 @@ class PanopticEvaluation:
                 f'expected an image size that is a multiple of the patch {patch_size}, got '
                 f'{preprocessor.image_size}'
             )
+        if preprocessor.crop_enlarge != 1:
+            raise ValueError(
+                'expected a preprocessor that leaves the enlarging of crops to '
+                f'rules.crop_enlarge, got crop_enlarge={preprocessor.crop_enlarge}'
+            )
         self.dataset = dataset
         self.preprocessor = preprocessor
         self.patch_size = patch_size
         self.min_coverage = min_coverage
-        self.rules = rules or RegionRules()
+        self.rules = rules
         indices = choose_classes(dataset.classes, classes)
         self.classes = tuple(dataset.classes[i] for i in indices)
         self.is_thing: NDArray[np.bool_] = dataset.is_thing[indices]
@@ -116,11 +123,18 @@ class PanopticEvaluation:
         if index in self._items and not crops:
             return self._items[index]
         image = self.dataset[index]
-        batch = read_regions(image, image.boxes(), self.preprocessor)
+        ids = image.read_ids()
+        boxes = self.rules.boxes(image, ids)
+        batch = read_regions(
+            image,
+            relative_boxes(boxes, image),
+            self.preprocessor,
+            self.rules.cuts(image, boxes) if crops else None,
+        )
         grid = batch.images.shape[-2] // self.patch_size, batch.images.shape[-1] // self.patch_size
         picture = batch.pictures[0].tolist()
         labels = label_image(
-            image, image.read_ids(), grid, picture, self.rules, self._class_of, self.min_coverage
+            image, ids, grid, picture, self.rules, self._class_of, self.min_coverage
         )
         item = PanopticItem(
             images=batch.images,
@@ -247,7 +261,7 @@ class PanopticEvaluation:
         }
 
     def _pool(self, dense_map: Tensor, item: PanopticItem) -> tuple[Tensor, Tensor]:
-        return pool_image(dense_map[0], item.boxes, item.labels.masks, self.rules.mask_pooling)
+        return pool_image(dense_map[0], item.boxes, item.labels.masks, self.rules)
 
     def _check_regions(self, found: bool) -> None:
         if not found:
@@ -289,6 +303,14 @@ class PanopticEvaluation:
         """Classify what :meth:`region_features` pooled.
 
         See :func:`~refineclip.evaluation.regions.pooling.score_regions`.
+
+        Raises:
+            ValueError: If a text head meets tokens that the rules normalise.
         """
+        if text_head is not None and self.rules.normalize_tokens:
+            raise ValueError(
+                'expected rules with normalize_tokens=False beside a text head, which was fitted '
+                f'on raw features, got {self.rules.describe()}'
+            )
         labels = [one.labels for one in self.labels()]
         return score_regions(features, labels, self.is_thing, text_embeddings, text_head, topk)

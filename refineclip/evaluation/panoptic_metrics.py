@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from mmengine.evaluator import BaseMetric
+from mmengine.logging import print_log
 from mmengine.registry import METRICS
 from torch import Tensor
 from torch.nn import functional as F
@@ -16,8 +17,9 @@ from refineclip.encoders.text_head import TextHead
 
 from .bootstrap import ImageScores
 from .regions.class_texts import class_texts
-from .regions.panoptic_regions import RegionRules, choose_classes, label_image
+from .regions.panoptic_regions import choose_classes, label_image
 from .regions.pooling import RegionFeatures, boxes_on_canvas, pool_image, score_regions
+from .regions.rules import CLIPSELF, region_rules
 from .spatial.patch_labels import WHOLE_CANVAS
 
 
@@ -80,9 +82,15 @@ class RegionAccuracyMetric(PanopticMetric):
             that embeds the class names, where there is no file.
         text_head: File of a :class:`TextHead`, for towers without text.
         classes: Vocabulary, some classes of the data set; all by default.
-        area_px: See :class:`~refineclip.evaluation.regions.panoptic_regions.RegionRules`.
+        protocol: Name of a :class:`~refineclip.evaluation.regions.rules.RegionRules`: 'clipself',
+            or 'ours', which was the only one before. It is logged with the numbers. The canvas is
+            that of the model's ``data_preprocessor``, the dense mode its encoder's.
+        area_px: A rule in place of the protocol's, as all that follow but the last three.
         min_area: See there.
         mask_pooling: See there.
+        normalize_tokens: See there; False with a ``text_head``, which was fitted on raw features.
+        class_names: See there.
+        crowds: See there.
         topk: A region is right at k if its class is among the k most similar.
         collect_device: See :class:`PanopticMetric`.
         prefix: See there.
@@ -100,9 +108,13 @@ class RegionAccuracyMetric(PanopticMetric):
         text: Mapping[str, Any] | None = None,
         text_head: str | None = None,
         classes: Sequence[str] | None = None,
-        area_px: tuple[float, float] = (8**2, 1024**2),
-        min_area: float = 0.0,
-        mask_pooling: str = 'area',
+        protocol: str = 'clipself',
+        area_px: tuple[float, float] | None = None,
+        min_area: float | None = None,
+        mask_pooling: str | None = None,
+        normalize_tokens: bool | None = None,
+        class_names: str | None = None,
+        crowds: bool | None = None,
         topk: Sequence[int] = (1, 5),
         collect_device: str = 'cpu',
         prefix: str | None = None,
@@ -119,7 +131,16 @@ class RegionAccuracyMetric(PanopticMetric):
         self.text = dict(text or {})
         self.text_head = None if text_head is None else TextHead.load(text_head)
         self.classes = classes
-        self.rules = RegionRules(tuple(area_px), min_area, mask_pooling)  # type: ignore[arg-type]
+        self.rules = region_rules(
+            protocol,
+            area_px=area_px,
+            min_area=min_area,
+            mask_pooling=mask_pooling,
+            normalize_tokens=False if text_head is not None else normalize_tokens,
+            class_names=class_names,
+            crowds=crowds,
+            templates=self.text.pop('templates', None),
+        )
         self.topk = tuple(topk)
         self._texts: Tensor | None = None
 
@@ -132,10 +153,8 @@ class RegionAccuracyMetric(PanopticMetric):
             labels = label_image(
                 annotation.image, annotation.ids, grid, picture, self.rules, class_of
             )
-            boxes = torch.from_numpy(annotation.image.boxes())[labels.rows]
-            pooled = pool_image(
-                dense_map, boxes_on_canvas(boxes, picture), labels.masks, self.rules.mask_pooling
-            )
+            boxes = boxes_on_canvas(labels.boxes, picture)
+            pooled = pool_image(dense_map, boxes, labels.masks, self.rules)
             self.results.append((index, labels.labels, *pooled))
 
     def compute_metrics(self, results: list) -> dict[str, float]:
@@ -151,11 +170,19 @@ class RegionAccuracyMetric(PanopticMetric):
                 f'expected segments that count as regions, got none in {len(rows)} images under '
                 f'{self.rules}; widen the area limits or the classes'
             )
+        print_log(f'{self.prefix}: protocol {self.rules.describe()}', logger='current')
         all_classes = self.dataset_meta['classes']
         indices = choose_classes(all_classes, self.classes)
         names = [all_classes[i] for i in indices]
         if self._texts is None:
-            texts = class_texts(all_classes, names, self.text_embeddings, **self.text)
+            texts = class_texts(
+                all_classes,
+                names,
+                self.text_embeddings,
+                templates=self.rules.templates,
+                class_names=self.rules.class_names,
+                **self.text,
+            )
             self._texts = texts.embeddings
         scores = score_regions(
             features,
@@ -172,11 +199,12 @@ class RegionAccuracyMetric(PanopticMetric):
 class SpatialAwarenessMetric(PanopticMetric):
     """The spatial measures of dense maps, without any text.
 
-    Holds the tokens of all images until the end: keep the data set's ``limit`` at some hundreds.
+    Holds the tokens of its images until the end: keep ``limit`` at some hundreds.
 
     Args:
         measures: Some of 'auc', 'imk', 'gk', 'knn', 'ridge'; all by default.
         min_coverage: A token shows the segment that covers at least this share of it.
+        limit: Score the first images of the data set only; None takes all.
         collect_device: See :class:`PanopticMetric`.
         prefix: See there.
     """
@@ -187,6 +215,7 @@ class SpatialAwarenessMetric(PanopticMetric):
         self,
         measures: Sequence[str] | None = None,
         min_coverage: float = 0.5,
+        limit: int | None = None,
         collect_device: str = 'cpu',
         prefix: str | None = None,
     ) -> None:
@@ -194,18 +223,22 @@ class SpatialAwarenessMetric(PanopticMetric):
         from .spatial.suite import check_measures  # scikit-learn, which training does not need
 
         self.measures = check_measures(measures)
-        self.min_coverage = min_coverage
+        if limit is not None and limit < 1:
+            raise ValueError(f'limit: expected one or more images, got {limit}')
+        self.min_coverage, self.limit = min_coverage, limit
 
     def process(self, data_batch: Any, data_samples: Sequence[Any]) -> None:
         """Label the tokens of a batch."""
         for index, annotation, dense_map, picture in self.pairs(data_batch, data_samples):
+            if self.limit is not None and index >= self.limit:
+                continue
             grid = dense_map.shape[1], dense_map.shape[2]
             labels = label_image(
                 annotation.image,
                 annotation.ids,
                 grid,
                 picture,
-                RegionRules(),
+                CLIPSELF,  # no class is asked for, so there is no region
                 {},
                 self.min_coverage,
             )

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from refineclip.datasets.coco_panoptic import CocoPanoptic
-from refineclip.evaluation import PanopticEvaluation, RegionRules
+from refineclip.encoders.text_head import TextHead
+from refineclip.evaluation import CLIPSELF, OURS, PanopticEvaluation, RegionRules
 from refineclip.evaluation.encoders.references import ColourEncoder
 
 from .toy_panoptic import PATCH, colour_texts, edit_json, preprocessor, write_coco
@@ -28,7 +30,7 @@ def evaluation_of(root: Path, resize: str = 'letterbox', **kwargs: object) -> Pa
 
 @pytest.mark.parametrize('resize', ['letterbox', 'squash'])
 def test_masks_follow_the_picture_on_the_canvas(root: Path, resize: str) -> None:
-    evaluation = evaluation_of(root, resize)
+    evaluation = evaluation_of(root, resize, rules=OURS)
     features = evaluation.region_features({'colour': COLOUR}, crops=False)['colour']
     labels = torch.cat([one.labels for one in evaluation.labels()])
     expected = colour_texts()[labels]
@@ -53,7 +55,7 @@ def test_the_wrong_rectangle_would_be_seen(root: Path, monkeypatch: pytest.Monke
         return right(image, ids, grid, (0.0, 0.0, 1.0, 1.0), *rest)
 
     monkeypatch.setattr(panoptic_evaluation, 'label_image', wrong)
-    evaluation = evaluation_of(root)
+    evaluation = evaluation_of(root, rules=OURS)
     features = evaluation.region_features({'colour': COLOUR}, crops=False)['colour']
     labels = torch.cat([one.labels for one in evaluation.labels()])
     assert (features.masks - colour_texts()[labels]).abs().max() > 0.3
@@ -140,12 +142,21 @@ def test_area_limits(root: Path) -> None:
         nothing.region_scores(nothing.maps(COLOUR), colour_texts())
 
 
-@pytest.mark.parametrize(
-    'rules', [{'area_px': (5, 5)}, {'min_area': 1.0}, {'mask_pooling': 'bicubic'}]
-)
-def test_impossible_rules(rules: dict) -> None:
-    with pytest.raises(ValueError, match='expected'):
-        RegionRules(**rules)
+def test_crops_follow_the_rules(root: Path) -> None:
+    plain = evaluation_of(root, rules=replace(CLIPSELF, crop_enlarge=(1, 1)))
+    same, enlarged = plain.item(0, crops=True), evaluation_of(root).item(0, crops=True)
+    assert enlarged.labels.labels.tolist() == [3, 2, 0, 1]  # sky, grass, person, car
+    differ = [not torch.equal(a, b) for a, b in zip(same.crops, enlarged.crops, strict=True)]
+    assert differ == [False, False, True, True]
+    with pytest.raises(ValueError, match=r'rules\.crop_enlarge, got crop_enlarge=1\.5'):
+        PanopticEvaluation(CocoPanoptic(root), preprocessor(crop_enlarge=1.5), PATCH)
+
+
+def test_text_head_reads_raw_tokens(root: Path) -> None:
+    head = TextHead(torch.zeros(4), torch.ones(4), torch.eye(4), torch.zeros(4))
+    evaluation = evaluation_of(root)
+    with pytest.raises(ValueError, match='normalize_tokens=False beside a text head'):
+        evaluation.region_scores(evaluation.maps(COLOUR), colour_texts(), head)
 
 
 class BrokenEncoder(nn.Module):
@@ -220,11 +231,15 @@ def test_segment_without_a_pixel(root: Path, caplog: pytest.LogCaptureFixture) -
     assert '001.png' in said[0]
 
 
-def test_crowds_are_no_regions(root: Path) -> None:
+def test_crowds_are_regions_by_one_protocol(root: Path) -> None:
     content, write = edit_json(root)
     content['annotations'][0]['segments_info'][3]['iscrowd'] = 1
     write()
-    assert [len(one.labels) for one in evaluation_of(root).labels()] == [3, 4, 4, 4]
+    counts = {
+        rules.protocol: [len(one.labels) for one in evaluation_of(root, rules=rules).labels()]
+        for rules in (CLIPSELF, OURS)
+    }
+    assert counts == {'clipself': [4, 4, 4, 4], 'ours': [3, 4, 4, 4]}
 
 
 def test_one_image_only(tmp_path: Path) -> None:

@@ -15,10 +15,12 @@ from PIL import Image
 
 from refineclip.datasets.coco_panoptic import CocoPanoptic
 from refineclip.evaluation import (
+    CLIPSELF,
     PanopticEvaluation,
     PanopticEvaluationDataset,
     RegionAccuracyMetric,
     SpatialAwarenessMetric,
+    region_rules,
 )
 from refineclip.evaluation.encoders.references import ColourEncoder
 
@@ -52,12 +54,16 @@ def measure(metric: Any, root: Path, resize: str, batch_size: int = 3) -> dict[s
     return metric.evaluate(len(dataset))
 
 
-@pytest.mark.parametrize('resize', ['letterbox', 'squash'])
-def test_metrics_equal_the_functions(root: Path, texts: str, resize: str) -> None:
-    evaluation = PanopticEvaluation(CocoPanoptic(root), preprocessor(resize), PATCH)
+@pytest.mark.parametrize(
+    ('resize', 'protocol'), [('letterbox', 'clipself'), ('squash', 'clipself'), ('squash', 'ours')]
+)
+def test_metrics_equal_the_functions(root: Path, texts: str, resize: str, protocol: str) -> None:
+    evaluation = PanopticEvaluation(
+        CocoPanoptic(root), preprocessor(resize), PATCH, rules=region_rules(protocol)
+    )
     maps = evaluation.maps(COLOUR)
     expected = evaluation.region_scores(maps, colour_texts())
-    found = measure(RegionAccuracyMetric(texts), root, resize)
+    found = measure(RegionAccuracyMetric(texts, protocol=protocol), root, resize)
     assert found == {f'regions/{k}': pytest.approx(s.value) for k, s in expected.items()}
     assert found['regions/masks_top1'] == 1
     chosen = ('auc', 'imk', 'gk', 'knn')
@@ -72,6 +78,34 @@ def test_vocabulary_and_rules_reach_the_scores(root: Path, texts: str) -> None:
     assert found['regions/masks_top1'] == 1  # one class to choose from
     with pytest.raises(ValueError, match='segments that count as regions, got none in 4 images'):
         measure(RegionAccuracyMetric(texts, min_area=0.99), root, 'letterbox')
+
+
+def test_protocol_of_the_metric(root: Path, texts: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert RegionAccuracyMetric(texts).rules == CLIPSELF
+    said: list[str] = []
+    monkeypatch.setattr(
+        'refineclip.evaluation.panoptic_metrics.print_log', lambda text, logger: said.append(text)
+    )
+    measure(RegionAccuracyMetric(texts, protocol='ours', min_area=0.01), root, 'letterbox')
+    assert said == ['regions: protocol ours, with min area 0.01']
+    text = dict(model='ViT-B-16', templates='photo')
+    assert RegionAccuracyMetric(text=text).rules.describe() == 'clipself, with templates photo'
+    with pytest.raises(ValueError, match=r"protocol: expected one of .*got 'coco'"):
+        RegionAccuracyMetric(texts, protocol='coco')
+
+
+def test_spatial_measures_of_the_first_images(root: Path) -> None:
+    def tokens(limit: int | None) -> list[int]:
+        metric = SpatialAwarenessMetric(['auc'], limit=limit)
+        kept: list[int] = []
+        metric.compute_metrics = lambda rows: kept.extend(row[0] for row in rows) or {}
+        measure(metric, root, 'letterbox')
+        return kept
+
+    assert tokens(None) == [0, 1, 2, 3]
+    assert tokens(2) == [0, 1]
+    with pytest.raises(ValueError, match='limit: expected one or more'):
+        SpatialAwarenessMetric(['auc'], limit=0)
 
 
 def test_wrong_input_of_metrics(root: Path, texts: str) -> None:

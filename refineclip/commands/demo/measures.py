@@ -25,6 +25,7 @@ from refineclip.evaluation.bootstrap import ImageScores
 from refineclip.evaluation.encoders import COLOUR, load_encoders
 from refineclip.evaluation.image_level.retrieval import embed_captions, retrieval_recall
 from refineclip.evaluation.panoptic_evaluation import PanopticEvaluation
+from refineclip.evaluation.regions import OURS
 from refineclip.evaluation.spatial.measures import dataset_kmeans_miou
 from refineclip.evaluation.spatial.suite import MEASURES
 
@@ -129,7 +130,7 @@ def evaluation(setting: Setting, limit: int | None = None) -> PanopticEvaluation
     dataset.images = dataset.images[:limit]
     preprocessor = MODELS.build(setting.stage.data_preprocessor)
     patch = build_row(setting, setting.pretrained).visual.patch_size
-    return PanopticEvaluation(dataset, preprocessor, patch, classes=(*NAMES, *SCENES))
+    return PanopticEvaluation(dataset, preprocessor, patch, rules=OURS, classes=(*NAMES, *SCENES))
 
 
 @lru_cache(maxsize=1)

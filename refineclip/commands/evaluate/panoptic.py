@@ -21,12 +21,14 @@ if TYPE_CHECKING:
     from refineclip.evaluation.panoptic_evaluation import PanopticEvaluation
 
 
-def add_panoptic_arguments(parser: argparse.ArgumentParser, resize: str, size_help: str) -> None:
+def add_panoptic_arguments(
+    parser: argparse.ArgumentParser, resize: str | None, size_help: str
+) -> None:
     """Add rows, data and geometry.
 
     Args:
         parser: Parser of the kind.
-        resize: Default of ``--resize``.
+        resize: Default of ``--resize``; None where a protocol says it.
         size_help: What ``--image-size`` is by default.
     """
     parser.add_argument(
@@ -43,7 +45,7 @@ def add_panoptic_arguments(parser: argparse.ArgumentParser, resize: str, size_he
         '--resize',
         choices=('letterbox', 'squash'),
         default=resize,
-        help=f'keep the aspect and pad, or fill the square (default: {resize})',
+        help=f'keep the aspect and pad, or fill the square (default: {resize or "letterbox"})',
     )
     parser.add_argument('--limit', type=int, metavar='N', help='use the first N images')
     parser.add_argument(

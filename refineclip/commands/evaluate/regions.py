@@ -11,23 +11,31 @@ from .common import as_json, compare_rows, environment, tables, write_json
 from .panoptic import Prepared, add_panoptic_arguments
 
 if TYPE_CHECKING:
-    from refineclip.evaluation.panoptic_evaluation import RegionFeatures
+    from refineclip.evaluation.regions import RegionFeatures, RegionRules
 
 EPILOG = """Ways of a region into the space of class names (details in docs/evaluation.md):
   boxes  RoIAlign 1 x 1 on the dense map
   masks  mean of the tokens under the segment's mask
   crops  image embedding of the region, cut out
 Accuracies are means over the classes that occur, of the fixed list; 'regions@1' counts regions.
+--protocol clipself is CLIPSelf's published evaluation, ours is this project's. An option that has a
+value here changes that rule of the protocol, and the tables say so.
 """
 
 WAYS = ('boxes', 'masks', 'crops')
-MAX_SIZE = 1024  # pixels; CLIPSelf's evaluation of ViT-B/16, it takes 896 for L/14
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``evaluate regions``."""
-    size = f'default: the largest multiple of the patch up to {MAX_SIZE}'
-    add_panoptic_arguments(parser, 'letterbox', size)
+    parser.add_argument(
+        '--protocol',
+        choices=('clipself', 'ours'),
+        default='clipself',
+        help='rules of the evaluation (default: clipself)',
+    )
+    size = 'clipself: 64 tokens a side, up to 1024 px; ours: as many as 1024 px hold'
+    add_panoptic_arguments(parser, None, size)
+    parser.set_defaults(dense_mode=None)
     text = parser.add_argument_group('class names')
     text.add_argument(
         '--text-embeddings',
@@ -47,8 +55,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar='FILE',
         help='for towers without text: what tools/fit_text_head.py wrote',
     )
+    text.add_argument('--templates', help='prompts: vild, photo or imagenet (default: vild)')
     text.add_argument(
-        '--templates', default='vild', help='prompts: vild, photo or imagenet (default: vild)'
+        '--class-names',
+        choices=('raw', 'words'),
+        help="as the json spells them (clipself), or 'wall' for 'wall-other-merged' (ours)",
     )
     text.add_argument(
         '--classes', nargs='+', metavar='NAME', help='vocabulary: some classes of the data set'
@@ -58,52 +69,90 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--area',
         type=float,
         nargs=2,
-        default=(8**2, 1024**2),
         metavar=('MIN', 'MAX'),
-        help='area of the box in square pixels of the original image (default: 64 1048576, as '
-        'CLIPSelf evaluates)',
+        help='area of the box in square pixels of the original image (default: 64 1048576)',
+    )
+    regions.add_argument('--min-area', type=float, help='least share of the image (default: 0)')
+    regions.add_argument(
+        '--crowds', action=argparse.BooleanOptionalAction, help='count crowds (clipself), or not'
     )
     regions.add_argument(
-        '--min-area', type=float, default=0.0, help='least share of the image (default: 0)'
+        '--normalize-tokens',
+        action=argparse.BooleanOptionalAction,
+        help='L2-normalise tokens before pooling (clipself), or not (ours, and with --text-head)',
     )
     regions.add_argument(
         '--mask-pooling',
-        choices=('area', 'any'),
-        default='area',
-        help='weigh tokens by the share that the mask covers, or take all it touches',
+        choices=('resized', 'any', 'area'),
+        help='tokens where the resized mask is above 0 (clipself), all that it touches, or weighed '
+        'by the share that it covers (ours)',
     )
     regions.add_argument('--crop-size', type=int, help='side of crops (default: native size)')
     regions.add_argument(
-        '--crop-enlarge', type=float, default=1.0, help='cut the box enlarged (default: 1)'
+        '--crop-enlarge',
+        type=float,
+        nargs='+',
+        metavar='FACTOR',
+        help='cut boxes enlarged: one factor, or one of things and one of stuff (clipself: 1.5 1, '
+        'ours: 1 1)',
     )
     regions.add_argument(
         '--crop-resize',
         choices=('letterbox', 'squash'),
-        default='letterbox',
         help='as --resize, for crops (default: letterbox)',
     )
     regions.add_argument('--no-crops', action='store_true', help='leave out the crops')
 
 
+def rules_of(args: argparse.Namespace) -> RegionRules:
+    """Rules of a command line: the protocol's, and what its options change.
+
+    Raises:
+        ValueError: If a rule is out of range.
+    """
+    from refineclip.evaluation.regions import region_rules
+
+    raw = args.text_head is not None and args.normalize_tokens is None
+    enlarge = args.crop_enlarge
+    return region_rules(
+        args.protocol,
+        image_size=args.image_size,
+        image_resize=args.resize,
+        dense_mode=args.dense_mode,
+        normalize_tokens=False if raw else args.normalize_tokens,
+        class_names=args.class_names,
+        templates=args.templates,
+        crowds=args.crowds,
+        area_px=args.area,
+        min_area=args.min_area,
+        mask_pooling=args.mask_pooling,
+        crop_size=args.crop_size,
+        crop_resize=args.crop_resize,
+        crop_enlarge=enlarge and (enlarge * 2 if len(enlarge) == 1 else enlarge),
+    )
+
+
 def run(args: argparse.Namespace) -> int:
     """Measure every row and print the tables."""
+    rules = rules_of(args)
+    args.resize, args.dense_mode = rules.image_resize, rules.dense_mode
     prepared = Prepared(args)
 
     from refineclip.encoders.text_head import TextHead
     from refineclip.evaluation.feature_store import FeatureStore
-    from refineclip.evaluation.regions.class_texts import class_texts
-    from refineclip.evaluation.regions.panoptic_regions import RegionRules
+    from refineclip.evaluation.regions import class_texts
 
     patch = prepared.patch_size
-    size = args.image_size or MAX_SIZE // patch * patch
+    native = prepared.native_size(224 // patch * patch)
     preprocessor = prepared.preprocessor(
-        size,
-        crop_size=args.crop_size or prepared.native_size(224 // patch * patch),
-        crop_enlarge=args.crop_enlarge,
-        crop_resize=args.crop_resize,
+        rules.canvas_side(patch),
+        crop_size=rules.crop_size or native,
+        crop_resize=rules.crop_resize,
     )
-    rules = RegionRules(tuple(args.area), args.min_area, args.mask_pooling)
     evaluation = prepared.evaluation(preprocessor, rules=rules, classes=args.classes)
+    protocol = rules.as_protocol_says(patch, native).describe(
+        *([f'{len(evaluation.classes)} classes'] if args.classes else [])
+    )
     head = None if args.text_head is None else TextHead.load(args.text_head)
     texts = class_texts(
         prepared.dataset.classes,
@@ -111,8 +160,9 @@ def run(args: argparse.Namespace) -> int:
         args.text_embeddings,
         model=args.model,
         pretrained=args.text_pretrained or library_weights(prepared.rows),
-        templates=args.templates,
+        templates=rules.templates,
         cache_dir=args.cache_dir,
+        class_names=rules.class_names,
     )
     _check_width(prepared, texts.embeddings.shape[1], head)
     store = FeatureStore(args.cache_dir)
@@ -126,6 +176,7 @@ def run(args: argparse.Namespace) -> int:
     differences = compare_rows(scores, args.compare)
     if args.json is not None:
         settings = {
+            'protocol': protocol,
             **prepared.settings(evaluation),
             'rules': vars(rules),
             'classes': list(evaluation.classes),
@@ -136,11 +187,11 @@ def run(args: argparse.Namespace) -> int:
         content: dict[str, Any] = {'kind': 'regions', 'settings': settings}
         content |= as_json(scores, differences)
         write_json(args.json, {**content, 'environment': environment()})
-    _print(scores, differences, args, len(prepared.dataset))
+    _print(scores, differences, args, f'{len(prepared.dataset)} images, protocol {protocol}')
     return 0
 
 
-def _print(scores: dict, differences: dict, args: argparse.Namespace, num_images: int) -> None:
+def _print(scores: dict, differences: dict, args: argparse.Namespace, caption: str) -> None:
     for way in WAYS[: 2 if args.no_crops else 3]:
         columns = {
             f'{way}_{group}{measure}': f'{head}@{k}'
@@ -149,8 +200,8 @@ def _print(scores: dict, differences: dict, args: argparse.Namespace, num_images
             for measure in (f'class_top{k}',)
         }
         columns |= {f'{way}_top1': 'regions@1', f'{way}_top5': 'regions@5'}
-        title = f'{way}, {num_images} images'
-        sys.stdout.write(tables(title, columns, scores, differences, args.compare) + '\n')
+        table = tables(way, columns, scores, differences, args.compare)
+        sys.stdout.write(f'{way}, {caption}\n{table}\n')
 
 
 def library_weights(rows: dict[str, str]) -> str | None:

@@ -4,11 +4,14 @@ from .accuracy import RegionAccuracy, region_accuracy
 from .agreement import RegionAgreement, region_agreement
 from .class_texts import ClassTexts, class_texts
 from .crop_features import CropFeatures, encode_crops
-from .panoptic_regions import RegionRules
 from .pooling import RegionFeatures
+from .rules import CLIPSELF, OURS, PROTOCOLS, RegionRules, region_rules
 from .synonym_swap import SynonymSwap
 
 __all__ = [
+    'CLIPSELF',
+    'OURS',
+    'PROTOCOLS',
     'ClassTexts',
     'CropFeatures',
     'RegionAccuracy',
@@ -20,4 +23,5 @@ __all__ = [
     'encode_crops',
     'region_accuracy',
     'region_agreement',
+    'region_rules',
 ]

@@ -47,6 +47,7 @@ def class_texts(
     pretrained: str | None = None,
     templates: str | Sequence[str] = 'vild',
     cache_dir: str | Path | None = None,
+    class_names: str = 'words',
 ) -> ClassTexts:
     """Embed a vocabulary.
 
@@ -54,20 +55,25 @@ def class_texts(
         all_classes: The data set's classes, in the order of its sorted category ids.
         classes: The vocabulary, some or all of them.
         path: File of embeddings, see :func:`~refineclip.encoders.text.load_text_embeddings`. With
-            names in it, rows are found by name (the data set's, or as :func:`prompt_name` writes
-            it); without, there is one row per class of ``all_classes``.
+            names in it, rows are found by name (the data set's; with ``class_names='words'`` also
+            as :func:`prompt_name` writes it); without, there is one row per class of
+            ``all_classes``.
         model: Architecture whose text tower embeds the names, where there is no file.
         pretrained: Its weights.
         templates: Its prompts.
         cache_dir: Keep what it said here.
+        class_names: 'raw' embeds the names as they are, as CLIPSelf's published embeddings were
+            made ('wall-other-merged', hyphens and all); 'words' what :func:`prompt_name` makes of
+            them ('wall').
 
     Raises:
         ValueError: If the file fits neither names nor classes, or there is no text tower.
         FileNotFoundError: If there is no such file.
     """
+    written = [prompt_name(name) if class_names == 'words' else name for name in classes]
     if path is not None:
         embeddings, names = load_text_embeddings(path)
-        rows = _rows_of(path, names, len(embeddings), all_classes, classes)
+        rows = _rows_of(path, names, len(embeddings), all_classes, classes, written)
         return ClassTexts(embeddings[rows], {'file': str(path)})
     if model is None:
         raise ValueError('expected a file of text embeddings or a model with text, got neither')
@@ -84,8 +90,7 @@ def class_texts(
     clip = build_clip(model, pretrained)
     embedder = TextEmbedder(clip.eval(), templates, cache_dir)
     source = {'model': model, 'pretrained': pretrained, 'templates': templates}
-    names = [prompt_name(name) for name in classes]
-    return ClassTexts(embedder.embed(names), {**source, 'names': names})
+    return ClassTexts(embedder.embed(written), {**source, 'names': written})
 
 
 def _rows_of(
@@ -94,6 +99,7 @@ def _rows_of(
     num_rows: int,
     all_classes: Sequence[str],
     classes: Sequence[str],
+    written: Sequence[str],
 ) -> list[int]:
     if not names:
         if num_rows != len(all_classes):
@@ -103,7 +109,8 @@ def _rows_of(
             )
         return [all_classes.index(name) for name in classes]
     row_of = {name: row for row, name in reversed(list(enumerate(names)))}
-    found = [row_of.get(name, row_of.get(prompt_name(name))) for name in classes]
+    pairs = zip(classes, written, strict=True)
+    found = [row_of.get(name, row_of.get(words)) for name, words in pairs]
     rows = [row for row in found if row is not None]
     if len(rows) < len(classes):
         missing = [name for name, row in zip(classes, found, strict=True) if row is None]
@@ -111,6 +118,7 @@ def _rows_of(
         raise ValueError(
             f'{path}: expected a row for each of the {len(classes)} classes, got {how_many} of '
             f'them (missing: {missing[:5]}); its names begin with {list(names)[:5]}. Limit the '
-            'vocabulary (--classes), or embed the missing names'
+            "vocabulary (--classes), embed the missing names, or take names without COCO's endings "
+            '(--class-names words)'
         )
     return rows

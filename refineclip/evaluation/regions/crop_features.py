@@ -55,13 +55,20 @@ def panoptic_batch(
     return read_regions(image, boxes, preprocess), torch.from_numpy(labels)
 
 
-def read_regions(image: PanopticImage, boxes: NDArray[np.float32], preprocess: Preprocess) -> Any:
+def read_regions(
+    image: PanopticImage,
+    boxes: NDArray[np.float32],
+    preprocess: Preprocess,
+    cuts: Tensor | None = None,
+) -> Any:
     """Read one image with given boxes.
 
     Args:
         image: The annotated image.
         boxes: (R, 4) xyxy in [0, 1] of the original image.
         preprocess: A :class:`~refineclip.distill.region_preprocessor.RegionPreprocessor`.
+        cuts: (R, 4) int64 xyxy, the pixels to crop; by default what ``preprocess`` makes of the
+            boxes.
 
     Returns:
         The RegionBatch of the image.
@@ -75,7 +82,11 @@ def read_regions(image: PanopticImage, boxes: NDArray[np.float32], preprocess: P
             f'expected {image.width} x {image.height} px as annotated, got {picture.size[0]} x '
             f'{picture.size[1]} px in {image.img_path}; take images and annotations of one release'
         )
-    data = {'inputs': [image_to_tensor(picture)], 'boxes': [torch.from_numpy(boxes)]}
+    data: dict[str, Any] = {
+        'inputs': [image_to_tensor(picture)],
+        'boxes': [torch.from_numpy(boxes)],
+        'cuts': None if cuts is None else [cuts],
+    }
     return preprocess(data)['inputs']
 
 

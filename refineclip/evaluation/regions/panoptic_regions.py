@@ -1,4 +1,4 @@
-"""Which segments of a panoptic data set serve as regions to classify, and pooling them."""
+"""What the tokens of a panoptic image show, and which of its segments are regions to classify."""
 
 from __future__ import annotations
 
@@ -12,52 +12,12 @@ import torch
 from mmengine.logging import print_log
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional as F
 
 from refineclip.datasets.coco_panoptic import CocoPanoptic, PanopticImage
 from refineclip.evaluation.spatial.patch_labels import assign_tokens, map_labels, segment_coverage
 
-MASK_POOLINGS = ('area', 'any')
-
-
-@dataclass(frozen=True)
-class RegionRules:
-    """Which segments count as regions.
-
-    Attributes:
-        area_px: Least and largest area of the box, in square pixels of the original image. CLIPSelf
-            evaluates 8^2 to 1024^2.
-        min_area: Least area of the box as a share of the image.
-        mask_pooling: 'area' weighs a token by the share of it that the mask covers; 'any' takes the
-            mean over all tokens that the mask touches, which is close to CLIPSelf's published
-            protocol (down-sampled mask > 0) and lets neighbours of a small object in.
-    """
-
-    area_px: tuple[float, float] = (8**2, 1024**2)
-    min_area: float = 0.0
-    mask_pooling: str = 'area'
-
-    def __post_init__(self) -> None:
-        low, high = self.area_px
-        if not 0 <= low < high or not 0 <= self.min_area < 1:
-            raise ValueError(
-                'expected 0 <= smallest < largest area in square pixels and min_area in [0, 1), '
-                f'got {self.area_px} and {self.min_area}'
-            )
-        if self.mask_pooling not in MASK_POOLINGS:
-            raise ValueError(
-                f'mask_pooling: expected one of {MASK_POOLINGS}, got {self.mask_pooling!r}'
-            )
-
-    def choose(self, image: PanopticImage) -> list[int]:
-        """Return the positions of the segments of an image that count; crowds never do."""
-        chosen = []
-        for position, segment in enumerate(image.segments):
-            x1, y1, x2, y2 = segment.box
-            area = max(x2 - x1, 0.0) * max(y2 - y1, 0.0)
-            large = area >= self.min_area * image.width * image.height
-            if large and self.area_px[0] <= area <= self.area_px[1] and not segment.is_crowd:
-                chosen.append(position)
-        return chosen
+from .rules import RegionRules
 
 
 def check_files(dataset: CocoPanoptic) -> None:
@@ -122,7 +82,9 @@ class ImageLabels:
     Attributes:
         rows: R positions of the regions in the image's segments.
         labels: (R,) int64 index into the vocabulary.
-        masks: (R, h, w) float32 share of each token that each region's mask covers, none all 0.
+        boxes: (R, 4) float32 xyxy in [0, 1] of the original image.
+        masks: (R, h, w) float32 share of each token that each region's mask covers; with the mask
+            pooling 'resized' 1 where the resized mask is above 0, which may be nowhere.
         segments: (N,) segment id of every token, 0 for none.
         classes: (N,) category of the data set of every token, -1 for none.
         empty: Ids of segments without a pixel, which are left out.
@@ -130,6 +92,7 @@ class ImageLabels:
 
     rows: list[int]
     labels: Tensor
+    boxes: Tensor
     masks: Tensor
     segments: NDArray[np.int64]
     classes: NDArray[np.int64]
@@ -158,19 +121,66 @@ def label_image(
     """
     values, coverage = segment_coverage(ids, grid, picture)
     present = set(values.tolist())
+    boxes = rules.boxes(image, ids)
     rows = [
         row
-        for row in rules.choose(image)
+        for row in rules.choose(image, boxes)
         if image.segments[row].category in class_of and image.segments[row].id in present
     ]
     chosen = [image.segments[row] for row in rows]
-    layers = np.searchsorted(values, np.array([s.id for s in chosen], dtype=np.int64))
+    if rules.mask_pooling == 'resized':
+        masks = resized_masks(ids, [s.id for s in chosen], grid, picture)
+    else:
+        layers = np.searchsorted(values, np.array([s.id for s in chosen], dtype=np.int64))
+        masks = torch.from_numpy(coverage[layers])
     segments = assign_tokens(values, coverage, min_coverage)
     return ImageLabels(
         rows=rows,
         labels=torch.tensor([class_of[s.category] for s in chosen], dtype=torch.long),
-        masks=torch.from_numpy(coverage[layers]),
+        boxes=torch.from_numpy(relative_boxes(boxes[rows], image)),
+        masks=masks,
         segments=segments,
         classes=map_labels(segments, {s.id: s.category for s in image.segments}),
         empty=tuple(s.id for s in image.segments if s.id not in present),
     )
+
+
+def relative_boxes(boxes: NDArray[np.float64], image: PanopticImage) -> NDArray[np.float32]:
+    """Bring (S, 4) xyxy pixels of an image to [0, 1] of it."""
+    return boxes.astype(np.float32) / np.array([image.width, image.height] * 2, dtype=np.float32)
+
+
+def resized_masks(
+    ids: NDArray[np.integer],
+    segments: Sequence[int],
+    grid: tuple[int, int],
+    picture: Sequence[float],
+) -> Tensor:
+    """Resize the masks of segments to the tokens of the picture, as CLIPSelf's evaluation does.
+
+    Bicubic interpolation without antialiasing reads 4 x 4 pixels about the centre of a token and
+    no other. Torchvision resized tensors so up to 0.16, which the published numbers are from.
+
+    Args:
+        ids: (H, W) segment id per pixel.
+        segments: R ids.
+        grid: Rows and columns of the dense map.
+        picture: xyxy rectangle of the picture on the map's canvas, in [0, 1].
+
+    Returns:
+        (R, h, w) float32, 1 where the interpolated mask is above 0.
+    """
+    # Rounded twice: the rectangle is in float32, and a half goes to the even number as published.
+    left, top, right, bottom = (
+        round(round(float(edge) * cells, 3))
+        for edge, cells in zip(picture, (grid[1], grid[0]) * 2, strict=True)
+    )
+    right, bottom = max(right, left + 1), max(bottom, top + 1)
+    found = torch.zeros(len(segments), *grid)
+    if segments:
+        masks = np.stack([ids == segment for segment in segments])[:, None].astype(np.float32)
+        small = F.interpolate(
+            torch.from_numpy(masks), (bottom - top, right - left), mode='bicubic', antialias=False
+        )
+        found[:, top:bottom, left:right] = (small[:, 0] > 0).float()
+    return found

@@ -16,6 +16,7 @@ from refineclip.encoders.text_head import TextHead
 
 from ..bootstrap import ImageScores
 from .accuracy import region_accuracy
+from .rules import RegionRules
 
 
 @dataclass(frozen=True)
@@ -40,21 +41,23 @@ class RegionFeatures:
 
 
 def pool_image(
-    dense_map: Tensor, boxes: Tensor, masks: Tensor, mask_pooling: str = 'area'
+    dense_map: Tensor, boxes: Tensor, masks: Tensor, rules: RegionRules
 ) -> tuple[Tensor, Tensor]:
     """Pool the regions of one image, by box and by mask.
 
     Args:
         dense_map: (D, h, w), as the encoder gives it.
         boxes: (R, 5) rows [0, x1, y1, x2, y2] in [0, 1] of the map's canvas.
-        masks: (R, h, w) share of each token that each mask covers, none all zero.
-        mask_pooling: See :class:`~refineclip.evaluation.regions.panoptic_regions.RegionRules`.
+        masks: (R, h, w) of :class:`~refineclip.evaluation.regions.panoptic_regions.ImageLabels`.
+        rules: Whether tokens are normalised, and how masks are pooled.
 
     Returns:
-        Two (R, D) float32 on the CPU.
+        Two (R, D) float32 on the CPU; a mask without a token gives zeros.
     """
+    if rules.normalize_tokens:
+        dense_map = F.normalize(dense_map.float(), dim=0)
     boxed = pool_regions(dense_map[None], boxes.to(dense_map.device), 1).flatten(1)
-    masked = pool_masks(dense_map, masks.to(dense_map.device), mask_pooling)
+    masked = pool_masks(dense_map, masks.to(dense_map.device), rules.mask_pooling)
     return boxed.cpu(), masked.cpu()
 
 
@@ -63,16 +66,16 @@ def pool_masks(dense_map: Tensor, masks: Tensor, mask_pooling: str = 'area') -> 
 
     Args:
         dense_map: (D, h, w), as the encoder gives it.
-        masks: (R, h, w) share of each token that each mask covers, none all zero.
-        mask_pooling: See :class:`RegionRules`.
+        masks: (R, h, w) weight of each token.
+        mask_pooling: See :class:`~refineclip.evaluation.regions.rules.RegionRules`.
 
     Returns:
-        (R, D) float32.
+        (R, D) float32, zeros where a mask has no token.
     """
     weights = masks.float().flatten(1)
     if mask_pooling == 'any':
         weights = (weights > 0).float()
-    weights = weights / weights.sum(dim=1, keepdim=True)
+    weights = weights / weights.sum(dim=1, keepdim=True).clamp(min=1e-12)
     return weights @ dense_map.flatten(1).T.to(torch.float32)
 
 
@@ -106,7 +109,7 @@ def score_regions(
         For each way ``boxes``, ``masks``, ``crops`` that is there and each k: ``{way}_top{k}``,
         ``{way}_things_top{k}``, ``{way}_stuff_top{k}`` (shares of regions) and
         ``{way}_class_top{k}``, ``{way}_things_class_top{k}``, ``{way}_stuff_class_top{k}`` (means
-        over the classes of the fixed list that occur).
+        over the classes of the fixed list that occur). A region whose mask has no token is wrong.
 
     Raises:
         ValueError: If the embeddings fit neither the classes nor the features.
@@ -126,6 +129,9 @@ def score_regions(
             if text_head is None
             else text_head.classify(value, text_embeddings)
         )
+        # All classes tie for zeros, and published code leaves their order to chance.
+        blank = (value == 0).all(dim=1).nonzero().flatten()
+        logits[blank, truth[blank]] = -2  # below every cosine
         result = region_accuracy(logits, truth, images, len(labels), is_thing, topk)
         scores |= {f'{way}_{key}': score for key, score in result.scores.items()}
     return scores

@@ -11,7 +11,8 @@ import torch
 
 from refineclip.commands import evaluate
 from refineclip.encoders import build_clip
-from tests.test_evaluation.toy_panoptic import PATCH, edit_json, write_coco
+from refineclip.evaluation.regions import class_texts
+from tests.test_evaluation.toy_panoptic import CATEGORIES, PATCH, edit_json, write_coco
 
 TOWER: dict[str, Any] = dict(
     embed_dim=12,
@@ -54,7 +55,13 @@ def test_regions(base: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[
     assert content['settings']['rules']['area_px'] == [64, 1048576]
     assert content['settings']['preprocessing']['image_resize'] == 'letterbox'
     assert content['settings']['text']['templates'] == 'photo'
-    assert content['settings']['text']['names'] == ['person', 'car', 'grass', 'sky']
+    names = ['person', 'car', 'grass-merged', 'sky-other-merged']
+    assert content['settings']['text']['names'] == names
+    # 64 px are other than the 512 px of clipself with a patch of 8.
+    protocol = 'clipself, with image size 64, templates photo'
+    assert content['settings']['protocol'] == protocol
+    for way in ('boxes', 'masks', 'crops'):
+        assert f'{way}, 4 images, protocol {protocol}\n{way} ' in text
     assert content['settings']['preprocessing']['crop_size'] == [32, 32]
     # The tapped row has the frozen row's image embedding.
     assert content['differences']['tapped']['crops_top1']['value'] == 0
@@ -63,6 +70,35 @@ def test_regions(base: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[
     # From the cache: the same numbers.
     assert evaluate.main(argv) == 0
     assert json.loads(out.read_text())['scores'] == content['scores']
+
+
+def test_protocols(
+    base: list[str], clip: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / 'regions.json'
+    argv = ['regions', *base, '--no-crops', '--limit', '1', '--json', str(out)]
+
+    def settings(*extra: str) -> tuple[dict[str, Any], dict[str, Any]]:
+        assert evaluate.main([*argv, *extra]) == 0
+        content = json.loads(out.read_text())
+        assert f', protocol {content["settings"]["protocol"]}\n' in capsys.readouterr().out
+        return content['settings'], content['scores']
+
+    found, scores = settings('--image-size', '512')
+    assert found['protocol'] == 'clipself'
+    assert found['rules']['normalize_tokens'] is True
+    # Its own texts, precomputed.
+    names = [c['name'] for c in CATEGORIES]
+    texts = class_texts(names, names, model=clip, pretrained=clip, class_names='raw').embeddings
+    np.save(tmp_path / 'texts.npy', texts.numpy())
+    _, again = settings('--text-embeddings', str(tmp_path / 'texts.npy'))
+    assert again == scores
+    found, _ = settings('--protocol', 'ours', '--image-size', '64', '--area', '1024', '1048576')
+    assert found['protocol'] == 'ours, with image size 64, area 1024 1048576'
+    assert found['text']['names'] == ['person', 'car', 'grass', 'sky']
+    assert found['rules']['crowds'] is False
+    found, _ = settings('--image-size', '64', '--no-crowds', '--classes', 'car', 'person')
+    assert found['protocol'] == 'clipself, with image size 64, crowds off, 2 classes'
 
 
 def test_spatial(base: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -62,6 +62,24 @@ def test_text_tower() -> None:
     assert found.source['names'] == ['wall', 'door']
 
 
+def test_raw_names(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    found = class_texts(CLASSES, CLASSES, model=TOWER, class_names='raw')
+    torch.manual_seed(0)
+    expected = TextEmbedder(build_clip(TOWER).eval(), 'vild').embed(list(CLASSES))
+    torch.testing.assert_close(found.embeddings, expected)
+    assert found.source['names'] == list(CLASSES)
+    # A file of the same prompts in the order of the classes gives the same.
+    np.save(tmp_path / 'texts.npy', 3 * found.embeddings.numpy())
+    again = class_texts(CLASSES, CLASSES, tmp_path / 'texts.npy', class_names='raw')
+    torch.testing.assert_close(again.embeddings, found.embeddings)
+    path = tmp_path / 'texts.safetensors'
+    save_text_embeddings(path, torch.eye(3, 5), ['person', 'wall', 'door'])
+    assert class_texts(CLASSES, CLASSES, path).embeddings.argmax(dim=1).tolist() == [0, 1, 2]
+    with pytest.raises(ValueError, match=r"missing: \['wall-other-merged', .*--class-names words"):
+        class_texts(CLASSES, CLASSES, path, class_names='raw')
+
+
 def test_no_source_of_text() -> None:
     with pytest.raises(ValueError, match='got neither'):
         class_texts(CLASSES, CLASSES)

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from refineclip.encoders.text_head import TextHead
+from refineclip.evaluation.regions import OURS
 from refineclip.evaluation.regions.pooling import (
     RegionFeatures,
     boxes_on_canvas,
@@ -35,7 +36,7 @@ def test_boxes_move_with_the_picture() -> None:
 def test_box_pooling_of_whole_tokens() -> None:
     dense_map = torch.arange(16.0).view(1, 4, 4)
     boxed, _ = pool_image(
-        dense_map, torch.tensor([[0, 0.25, 0.25, 0.75, 0.75]]), torch.ones(1, 4, 4)
+        dense_map, torch.tensor([[0, 0.25, 0.25, 0.75, 0.75]]), torch.ones(1, 4, 4), OURS
     )
     assert boxed.tolist() == [[pytest.approx((5 + 6 + 9 + 10) / 4)]]
 
