@@ -1,5 +1,5 @@
 # Region accuracy and spatial awareness on COCO panoptic during training: the switch is this base.
-# The first images keep a validation short; the spatial measures hold the tokens of all at once.
+# The first images keep a validation short; dataset.limit=None takes the whole split.
 val_dataloader = dict(
     batch_size=1,
     num_workers=2,
@@ -12,10 +12,11 @@ val_dataloader = dict(
 val_cfg = dict(type='ValLoop')
 val_evaluator = [
     # Affinity and per-image clusters fall when alignment damages the map, the k-NN does not.
-    dict(type='SpatialAwarenessMetric', measures=('auc', 'imk', 'knn')),
+    # It holds the tokens of all its images at once, hence a limit of its own.
+    dict(type='SpatialAwarenessMetric', measures=('auc', 'imk', 'knn'), limit=100),
 ]
 
 # tools/test.py and mim test: all measures on the same images.
 test_dataloader = val_dataloader
 test_cfg = dict(type='TestLoop')
-test_evaluator = [dict(type='SpatialAwarenessMetric')]
+test_evaluator = [dict(type='SpatialAwarenessMetric', limit=100)]

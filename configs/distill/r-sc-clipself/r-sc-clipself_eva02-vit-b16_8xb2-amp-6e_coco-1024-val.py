@@ -7,11 +7,15 @@ _base_ = [
 ]
 
 train_cfg = dict(val_interval=1)
+# All 5000 images, as published; limit=500 for a quick look.
+val_dataloader = dict(dataset=dict(limit=None))
+test_dataloader = val_dataloader
 val_evaluator = [
     *_base_.val_evaluator,
-    # CLIPSelf's protocol: cosine to the class names, boxes and masks of 8^2 to 1024^2 px.
+    # CLIPSelf's protocol, and as there of the blended weights: WeightEnsembleHook.validate.
     dict(
         type='RegionAccuracyMetric',
+        protocol='clipself',
         text=dict(model='EVA02-B-16', pretrained='merged2b_s8b_b131k', cache_dir='work_dirs/texts'),
     ),
 ]

@@ -48,7 +48,7 @@ class ImageLevelHook(Hook):
         FileNotFoundError: If one of them does not exist.
     """
 
-    priority = 'NORMAL'  # before LoggerHook, which writes the numbers down
+    priority = 'HIGHEST'  # before RuntimeInfoHook, from which LoggerHook takes the numbers
 
     def __init__(
         self,

@@ -5,7 +5,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from mmengine.hooks import RuntimeInfoHook
 from mmengine.registry import HOOKS
+from mmengine.runner import get_priority
 from PIL import Image
 from torch import nn
 
@@ -74,6 +76,10 @@ def test_follows_the_student_and_takes_every_nth_file(root: Path, runner: Any) -
     second: dict[str, float] = {}
     hook.after_test_epoch(runner, second)
     assert second['image/top1'] == pytest.approx(0.5)
+
+
+def test_comes_before_the_hook_that_feeds_the_log() -> None:
+    assert get_priority(ImageLevelHook.priority) < get_priority(RuntimeInfoHook.priority)
 
 
 def test_errors(root: Path, runner: Any) -> None:
