@@ -125,6 +125,11 @@ class RegionAccuracyMetric(PanopticMetric):
                 'RegionAccuracyMetric: expected text_embeddings=FILE or text=dict(model=..., '
                 f'pretrained=...), got {text_embeddings!r} and {text!r}'
             )
+        if text_head is not None and normalize_tokens:
+            raise ValueError(
+                'RegionAccuracyMetric: expected normalize_tokens=False or None with a text_head, '
+                'which was fitted on raw features, got True'
+            )
         if text_embeddings is not None:
             load_text_embeddings(text_embeddings)  # a missing file should not cost an epoch
         self.text_embeddings = text_embeddings
@@ -136,7 +141,7 @@ class RegionAccuracyMetric(PanopticMetric):
             area_px=area_px,
             min_area=min_area,
             mask_pooling=mask_pooling,
-            normalize_tokens=False if text_head is not None else normalize_tokens,
+            normalize_tokens=normalize_tokens if text_head is None else False,
             class_names=class_names,
             crowds=crowds,
             templates=self.text.pop('templates', None),

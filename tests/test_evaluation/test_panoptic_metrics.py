@@ -113,6 +113,8 @@ def test_wrong_input_of_metrics(root: Path, texts: str) -> None:
         RegionAccuracyMetric()
     with pytest.raises(FileNotFoundError, match=r'none\.npy'):
         RegionAccuracyMetric('none.npy')
+    with pytest.raises(ValueError, match='normalize_tokens=False or None with a text_head'):
+        RegionAccuracyMetric(texts, text_head='head.safetensors', normalize_tokens=True)
     with pytest.raises(ValueError, match='measures: expected some of'):
         SpatialAwarenessMetric(['miou'])
     metric = SpatialAwarenessMetric()

@@ -108,18 +108,22 @@ def rules_of(args: argparse.Namespace) -> RegionRules:
     """Rules of a command line: the protocol's, and what its options change.
 
     Raises:
-        ValueError: If a rule is out of range.
+        ValueError: If a rule is out of range, or a text head meets normalised tokens.
     """
     from refineclip.evaluation.regions import region_rules
 
-    raw = args.text_head is not None and args.normalize_tokens is None
+    if args.text_head is not None and args.normalize_tokens:
+        raise ValueError(
+            '--normalize-tokens: expected raw tokens beside --text-head, which was fitted on raw '
+            'features; leave out one of them'
+        )
     enlarge = args.crop_enlarge
     return region_rules(
         args.protocol,
         image_size=args.image_size,
         image_resize=args.resize,
         dense_mode=args.dense_mode,
-        normalize_tokens=False if raw else args.normalize_tokens,
+        normalize_tokens=args.normalize_tokens if args.text_head is None else False,
         class_names=args.class_names,
         templates=args.templates,
         crowds=args.crowds,

@@ -164,6 +164,8 @@ def test_stage_1_checkpoint_is_a_refined_row(
         ('regions', ['--area', '5', '2'], 'smallest < largest area'),
         ('regions', ['--text-embeddings', 'none.npy'], 'none.npy'),
         ('regions', ['--templates', 'poem'], 'templates: expected one of'),
+        ('regions', ['--text-head', 'x', '--normalize-tokens'], 'expected raw tokens beside'),
+        ('regions', ['--crop-enlarge', '.5'], 'crop_enlarge: expected two factors >= 1'),
         ('regions', ['--text-head', 'none'], 'make one with tools/fit_text_head.py'),
     ],
 )

@@ -11,7 +11,13 @@ import torch
 
 from refineclip.datasets.coco_panoptic import CocoPanoptic, PanopticImage, PanopticSegment
 from refineclip.encoders.templates import fill_template
-from refineclip.evaluation.regions import CLIPSELF, OURS, RegionFeatures, region_rules
+from refineclip.evaluation.regions import (
+    CLIPSELF,
+    OURS,
+    RegionFeatures,
+    RegionRules,
+    region_rules,
+)
 from refineclip.evaluation.regions.class_texts import class_texts
 from refineclip.evaluation.regions.panoptic_regions import label_image, resized_masks
 from refineclip.evaluation.regions.pooling import pool_image, score_regions
@@ -39,10 +45,9 @@ def test_tokens_are_normalised_before_pooling() -> None:
 
 
 @pytest.mark.parametrize(('rules', 'expected'), [(CLIPSELF, [0, 1]), (OURS, [0])])
-def test_crowds(rules: object, expected: list[int]) -> None:
+def test_crowds(rules: RegionRules, expected: list[int]) -> None:
     image = image_of(segment(1, (0, 0, 20, 20)), segment(2, (0, 0, 20, 20), crowd=True))
-    boxes = rules.boxes(image, np.zeros((48, 64)))  # type: ignore[attr-defined]
-    assert rules.choose(image, boxes) == expected  # type: ignore[attr-defined]
+    assert rules.choose(image, rules.boxes(image, np.zeros((48, 64)))) == expected
 
 
 def test_no_more_than_a_hundred_segments_of_an_image() -> None:
