@@ -29,7 +29,11 @@ def make_parser() -> argparse.ArgumentParser:
     words = parser.add_mutually_exclusive_group(required=True)
     words.add_argument('--texts', metavar='"A . B"', help='names, separated by dots')
     words.add_argument(
-        '--vocabulary', type=Path, metavar='FILE', help="a name a line, synonyms after ';'"
+        '--vocabulary',
+        type=Path,
+        metavar='FILE',
+        help="a name a line, synonyms after ';'; or a published class list, a JSON list of ids and "
+        'names, whose names may be equal',
     )
     model = parser.add_argument_group('model: a CLIP without training, or a config')
     model.add_argument('--model', help="architecture, e.g. 'ViT-B-16', 'local-dir:...'")
@@ -114,9 +118,9 @@ def list_inputs(paths: Sequence[Path]) -> list[tuple[Path, Path]]:
 
 
 def build(
-    args: argparse.Namespace, names: Sequence[str]
+    args: argparse.Namespace, words: Sequence[str] | Path
 ) -> tuple[BaseSegmentor, list[dict[str, Any]]]:
-    """Build the model, and what brings images into it."""
+    """Build the model for words or a file of them, and what brings images into it."""
     from refineclip.datasets.vocabularies import parse_texts
     from refineclip.segmentation.inference import (
         build_text_segmentor,
@@ -125,7 +129,7 @@ def build(
     )
 
     if args.config is not None:
-        return load_segmentor(args.config, args.checkpoint, names, args.device)
+        return load_segmentor(args.config, args.checkpoint, words, args.device)
     kwargs: dict[str, Any] = {}
     if args.window is not None:
         side, stride = args.window
@@ -138,7 +142,7 @@ def build(
     model = build_text_segmentor(
         args.model,
         args.pretrained,
-        names,
+        words,
         checkpoint=args.checkpoint,
         dense_mode=args.dense_mode or 'value',
         templates=args.templates or 'vild',
@@ -156,7 +160,7 @@ def segment(args: argparse.Namespace) -> int:
         FileNotFoundError: A file does not exist.
     """
     from refineclip.datasets.image_io import BadImageError, read_image
-    from refineclip.datasets.vocabularies import parse_texts, read_vocabulary
+    from refineclip.datasets.vocabularies import numbered_titles, parse_texts, read_vocabulary
 
     check_args(args)
     names = parse_texts(args.texts) if args.texts is not None else read_vocabulary(args.vocabulary)
@@ -168,8 +172,9 @@ def segment(args: argparse.Namespace) -> int:
             f'expected mmseg with mmcv, got {error}; `python -m refineclip doctor` says what to '
             'install'
         ) from error
-    model, pipeline = build(args, names)
-    titles = [name.split(';')[0].strip() for name in names]
+    # The file itself: names of a published class list may be equal, a list's may not.
+    model, pipeline = build(args, names if args.vocabulary is None else args.vocabulary)
+    titles = numbered_titles(names)
     num_bad = 0
     for path, result in progress(f'{len(inputs)} images')(inputs):
         try:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import json
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -26,18 +27,58 @@ def parse_texts(texts: str) -> tuple[str, ...]:
 def read_vocabulary(path: str | Path) -> tuple[str, ...]:
     """Read a vocabulary: a JSON list, or text with a name a line, its synonyms after ``;``.
 
+    A JSON list of ``{"id": ..., "name": ...}`` is a published class list, whose classes may have
+    equal names; see :func:`read_class_list`.
+
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If there is no name, one is empty, or one appears twice.
     """
+    if (published := read_class_list(path)) is not None:
+        return published
     return check_vocabulary(read_names(path), str(path))
 
 
-def as_vocabulary(names: Sequence[str] | str | Path, where: str = 'vocabulary') -> tuple[str, ...]:
+def read_class_list(path: str | Path) -> tuple[str, ...] | None:
+    """Read a published class list, a JSON list of ``{"id": ..., "name": ...}`` in label order.
+
+    Such classes are told apart by their ids, so their names may be equal: the full ADE20K has
+    three classes whose first name is 'bag'. ``tools/prepare/ade20k_847.py`` writes one.
+
+    Returns:
+        The names, or None if the file is no such list.
+
+    Raises:
+        ValueError: If an entry has no name, or an id appears twice.
+    """
+    path = Path(path)
+    if path.suffix != '.json' or not path.is_file():
+        return None
+    entries = json.loads(path.read_text(encoding='utf-8'))
+    if not (isinstance(entries, list) and entries and isinstance(entries[0], dict)):
+        return None
+    wrong = [
+        position
+        for position, entry in enumerate(entries)
+        if not (isinstance(entry, dict) and 'id' in entry and isinstance(entry.get('name'), str))
+    ]
+    if wrong:
+        raise ValueError(
+            f'{path}: expected entries {{"id": ..., "name": ...}}, got others at positions '
+            f'{wrong[:5]}'
+        )
+    if twice := _positions_of_repeated([str(entry['id']) for entry in entries]):
+        raise ValueError(f'{path}: expected each id once, got {_describe(twice)}')
+    return check_vocabulary([entry['name'] for entry in entries], str(path), distinct=False)
+
+
+def as_vocabulary(
+    names: Sequence[str] | str | Path, where: str = 'vocabulary', distinct: bool = True
+) -> tuple[str, ...]:
     """Class names out of a sequence of them, or of a file; see :func:`check_vocabulary`."""
     if isinstance(names, str | Path):
         return read_vocabulary(names)
-    return check_vocabulary(names, where)
+    return check_vocabulary(names, where, distinct)
 
 
 def title_of(name: str) -> str:
@@ -45,12 +86,16 @@ def title_of(name: str) -> str:
     return name.split(';')[0].strip()
 
 
-def check_vocabulary(names: Sequence[str], where: str = 'vocabulary') -> tuple[str, ...]:
+def check_vocabulary(
+    names: Sequence[str], where: str = 'vocabulary', distinct: bool = True
+) -> tuple[str, ...]:
     """Return the names, each a class of its own.
 
     Args:
         names: Class names; synonyms of one class are separated by ``;``, the first is its title.
         where: What the names are from, for the error.
+        distinct: Refuse equal titles, which in someone's own words are a slip. False for the
+            classes of a data set, which are told apart by their position.
 
     Raises:
         ValueError: If there is no name, one is empty, or two classes have the same title.
@@ -63,7 +108,33 @@ def check_vocabulary(names: Sequence[str], where: str = 'vocabulary') -> tuple[s
         raise ValueError(
             f'{where}: expected a name for every class, got empty ones at positions {empty[:5]}'
         )
-    twice = [title for title, count in Counter(titles).items() if count > 1]
-    if twice:
-        raise ValueError(f'{where}: expected each class name once, got {twice[:5]} more than once')
+    if distinct and (twice := _positions_of_repeated(titles)):
+        raise ValueError(f'{where}: expected each class name once, got {_describe(twice)}')
     return tuple(names)
+
+
+def numbered_titles(names: Sequence[str]) -> list[str]:
+    """Titles to show: where several classes have one title, each with its class number.
+
+    ``['bag', 'pot', 'bag;handbag']`` becomes ``['bag [0]', 'pot', 'bag [2]']``.
+    """
+    titles = [title_of(name) for name in names]
+    repeated = _positions_of_repeated(titles)
+    return [
+        f'{title} [{position}]' if title in repeated else title
+        for position, title in enumerate(titles)
+    ]
+
+
+def _positions_of_repeated(titles: Sequence[str]) -> dict[str, list[int]]:
+    """Positions of each title that appears more than once."""
+    positions = defaultdict(list)
+    for position, title in enumerate(titles):
+        positions[title].append(position)
+    return {title: found for title, found in positions.items() if len(found) > 1}
+
+
+def _describe(repeated: dict[str, list[int]]) -> str:
+    """Name the first five of what appears more than once, and where, counted from 0."""
+    first = dict(list(repeated.items())[:5])
+    return f'{list(first)} more than once, at positions {list(first.values())}'

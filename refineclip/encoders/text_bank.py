@@ -111,6 +111,8 @@ class TextBank(nn.Module):
         embeddings, known = load_text_embeddings(path)
         if not known:
             return load_text_embeddings(path, names)[0]
+        if known == list(names):  # by position: the classes of a data set may have equal names
+            return embeddings
         row_of = {name: row for row, name in enumerate(known)}
         missing = [name for name in names if name not in row_of]
         if missing:

@@ -21,7 +21,7 @@ from .training_free.segmentor import TextSegmentor
 def build_text_segmentor(
     model: str | dict[str, Any],
     pretrained: str | None,
-    vocabulary: Sequence[str],
+    vocabulary: Sequence[str] | str | Path,
     checkpoint: str | Path | None = None,
     dense_mode: str = 'value',
     templates: str | Sequence[str] = 'vild',
@@ -33,7 +33,7 @@ def build_text_segmentor(
     Args:
         model: Architecture, see :func:`~refineclip.encoders.build.build_clip`.
         pretrained: Weights of both towers.
-        vocabulary: Class names, synonyms separated by ``;``.
+        vocabulary: Class names, synonyms separated by ``;``; or a file of them.
         checkpoint: Refined weights of the vision tower (``refined_*.pth``).
         dense_mode: What the last block does for dense maps.
         templates: Prompts, see :class:`~refineclip.encoders.text.TextEmbedder`.
@@ -62,7 +62,7 @@ def build_text_segmentor(
 def load_segmentor(
     config: str | Path | Config,
     checkpoint: str | Path | None = None,
-    vocabulary: Sequence[str] | None = None,
+    vocabulary: Sequence[str] | str | Path | None = None,
     device: str | torch.device = 'cpu',
 ) -> tuple[BaseSegmentor, list[dict[str, Any]]]:
     """Build the segmentor of a config, ready to predict.
@@ -70,7 +70,7 @@ def load_segmentor(
     Args:
         config: Config of a segmentor, or a file of it.
         checkpoint: What its training saved; of a TextSegmentor a checkpoint of its encoder.
-        vocabulary: Class names; None takes the model's own.
+        vocabulary: Class names, or a file of them; None takes the model's own.
         device: Where the model goes.
 
     Returns:

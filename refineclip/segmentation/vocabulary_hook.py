@@ -15,7 +15,8 @@ class VocabularyHook(Hook):
     """Call ``model.set_vocabulary`` with the data set's classes before training, val and test.
 
     Training goes on with the training classes after each validation, so a model may train on one
-    vocabulary and be validated on another.
+    vocabulary and be validated on another. Classes are told apart by their position, so equal
+    names are classes of their own (the full ADE20K has nine such names).
 
     Raises:
         TypeError: If the model's vocabulary cannot be set.
@@ -63,4 +64,4 @@ class VocabularyHook(Hook):
                 'VocabularyHook: expected a data set whose metainfo names its classes, got '
                 f'{type(dataset).__name__} without; set metainfo=dict(classes=...) in its config'
             )
-        model.set_vocabulary(classes)
+        model.set_vocabulary(classes, distinct=False)

@@ -5,7 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from refineclip.datasets.vocabularies import check_vocabulary, parse_texts, read_vocabulary
+from refineclip.datasets.vocabularies import (
+    as_vocabulary,
+    check_vocabulary,
+    numbered_titles,
+    parse_texts,
+    read_vocabulary,
+)
 
 
 @pytest.mark.parametrize(
@@ -26,7 +32,10 @@ def test_parse_texts(texts: str, names: tuple[str, ...]) -> None:
     [
         ([], 'class name or more, got none'),
         (['cat', ' ', ';dog'], r'empty ones at positions \[1, 2\]'),
-        (['cat', 'dog', 'cat;kitten'], r"each class name once, got \['cat'\]"),
+        (
+            ['cat', 'dog', 'cat;kitten'],
+            r"each class name once, got \['cat'\] more than once, at positions \[\[0, 2\]\]",
+        ),
     ],
 )
 def test_bad_vocabularies(names: list[str], message: str) -> None:
@@ -50,3 +59,34 @@ def test_read_vocabulary(tmp_path: Path) -> None:
         read_vocabulary(text)
     with pytest.raises(FileNotFoundError, match='class names'):
         read_vocabulary(tmp_path / 'none.txt')
+
+
+def test_classes_of_a_data_set_differ_by_position(tmp_path: Path) -> None:
+    """Whose list it is decides: a line or a plain file is somebody's words, ids are published."""
+    names = ('bag', 'pot', 'bag;handbag')
+    assert check_vocabulary(names, distinct=False) == names
+    assert as_vocabulary(names, distinct=False) == names
+    path = tmp_path / 'classes.json'
+    path.write_text(json.dumps([{'id': 9 * i, 'name': name} for i, name in enumerate(names)]))
+    assert read_vocabulary(path) == as_vocabulary(path) == names
+    path.write_text(json.dumps(names))
+    with pytest.raises(ValueError, match=r"\['bag'\] more than once, at positions \[\[0, 2\]\]"):
+        read_vocabulary(path)
+    # Each class still has a name.
+    with pytest.raises(ValueError, match=r'empty ones at positions \[1\]'):
+        check_vocabulary(['bag', ' '], distinct=False)
+
+
+def test_wrong_class_lists(tmp_path: Path) -> None:
+    path = tmp_path / 'classes.json'
+    for entries, message in (
+        ([{'id': 1, 'name': 'a'}, {'id': 1, 'name': 'b'}], r"each id once, got \['1'\] more than"),
+        ([{'id': 1, 'name': 'a'}, {'id': 2}, 'b'], r'others at positions \[1, 2\]'),
+    ):
+        path.write_text(json.dumps(entries))
+        with pytest.raises(ValueError, match=message):
+            read_vocabulary(path)
+
+
+def test_repeated_titles_are_shown_with_their_numbers() -> None:
+    assert numbered_titles(['bag', 'pot;pan', 'bag;handbag']) == ['bag [0]', 'pot', 'bag [2]']

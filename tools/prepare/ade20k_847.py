@@ -3,7 +3,9 @@
 Reads images/ADE/validation/**/*.jpg and *_seg.png under DATA_ROOT/ADE20K_2021_17_01, writes
 images_detectron2/validation/*.jpg and annotations_detectron2/validation/*.tif (16 bits, 65535 is
 ignored), shrunk to a short side of 512 px at most: layout and sizes of MaskFormer's tool. Also
-writes classes_847.json, the names that the data set class reads.
+writes classes_847.json, ids and names in the order of the labels, which the data set class and
+`segment --vocabulary` read. Nine first names stand for two or three classes each (bag, pot, ...);
+the ids tell them apart.
 
 The list of the 847 classes is not ours to ship. Give --classes a file that has it: MaskFormer
 publishes it in datasets/prepare_ade20k_full_sem_seg.py (github.com/facebookresearch/MaskFormer);
@@ -97,8 +99,8 @@ def main(argv: list[str] | None = None) -> int:
         Image.fromarray(image).save(images / path.name)
         save_labels(labels, labels_path)
     # Synonyms of one class are separated by commas there, by semicolons here.
-    names = [entry['name'].replace(', ', ';') for entry in classes]
-    (root / 'classes_847.json').write_text(json.dumps(names, indent=0) + '\n')
+    listed = [dict(id=entry['id'], name=entry['name'].replace(', ', ';')) for entry in classes]
+    (root / 'classes_847.json').write_text(json.dumps(listed, indent=0) + '\n')
     return finish(['a847'], args.data_root)
 
 

@@ -15,6 +15,7 @@ from mmseg.datasets import (
 )
 
 from refineclip.datasets.coco_panoptic import CocoPanoptic
+from refineclip.datasets.vocabularies import read_class_list
 from refineclip.encoders.text import read_names
 
 _VOC_THINGS = PascalVOCDataset.METAINFO['classes'][1:]
@@ -105,8 +106,8 @@ class _NamedByFile(BaseSegDataset):
 
     @staticmethod
     def read_names(path: Path) -> list[str]:
-        """Read the names in the order of the labels."""
-        return read_names(path)
+        """Read the names in the order of the labels, by which equal ones are told apart."""
+        return list(read_class_list(path) or read_names(path))
 
 
 @DATASETS.register_module()
@@ -116,7 +117,7 @@ class ADE20K847Dataset(_NamedByFile):
     Made by ``tools/prepare/ade20k_847.py`` in the layout that MaskFormer's tool made first.
 
     Args:
-        class_file: JSON list of names, written by the tool.
+        class_file: JSON list of ids and names (or names alone), written by the tool.
         seg_map_suffix: End of the label files' names.
         ignore_index: Label that is not scored.
         **kwargs: Those of mmseg's ``BaseSegDataset``.

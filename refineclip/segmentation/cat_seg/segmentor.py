@@ -148,16 +148,18 @@ class CATSeg(BaseSegmentor):
         height, width = (size, size) if isinstance(size, int) else size
         self.plan = WindowPlan((height, width), window, stride)
 
-    def set_vocabulary(self, names: Sequence[str] | str | Path) -> None:
+    def set_vocabulary(self, names: Sequence[str] | str | Path, distinct: bool = True) -> None:
         """Take other class names from here on; nothing that was learned changes.
 
         Args:
             names: C class names, synonyms after ``;``, of which the first is used; or a file.
+            distinct: Refuse equal names; False for the classes of a data set, of which the first
+                of several equal ones is predicted.
 
         Raises:
             ValueError: If there is no name, one is empty, or one appears twice.
         """
-        self.vocabulary = as_vocabulary(names)
+        self.vocabulary = as_vocabulary(names, distinct=distinct)
 
     def extract_feat(self, inputs: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Encode images, one pass.

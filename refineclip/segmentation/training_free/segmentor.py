@@ -15,7 +15,7 @@ from mmseg.models.segmentors.base import BaseSegmentor
 from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 
-from refineclip.datasets.vocabularies import read_vocabulary
+from refineclip.datasets.vocabularies import as_vocabulary
 from refineclip.encoders.text_bank import TextBank
 from refineclip.encoders.text_head import TextHead
 
@@ -134,8 +134,8 @@ class TextSegmentor(BaseSegmentor):
         if vocabulary is not None:
             self._set_names(vocabulary)
 
-    def _set_names(self, names: Sequence[str] | str | Path) -> None:
-        names = read_vocabulary(names) if isinstance(names, str | Path) else tuple(names)
+    def _set_names(self, names: Sequence[str] | str | Path, distinct: bool = True) -> None:
+        names = as_vocabulary(names, distinct=distinct)
         self.queries = make_queries(
             names,
             self.synonyms,
@@ -145,16 +145,19 @@ class TextSegmentor(BaseSegmentor):
         )
         self.names, self.text = names, None
 
-    def set_vocabulary(self, names: Sequence[str] | str | Path) -> None:
+    def set_vocabulary(self, names: Sequence[str] | str | Path, distinct: bool = True) -> None:
         """Segment by other words from now on.
 
         Args:
             names: C class names, synonyms separated by ``;``, or a file of them.
+            distinct: Refuse equal names; False for the classes of a data set, of which the first
+                of several equal ones is predicted.
 
         Raises:
-            ValueError: If there is no name, or the text side cannot embed them.
+            ValueError: If there is no name, one is empty or appears twice, or the text side cannot
+                embed them.
         """
-        self._set_names(names)
+        self._set_names(names, distinct)
         self._text_bank()
 
     def _text_bank(self) -> TextBank:
