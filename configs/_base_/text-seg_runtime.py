@@ -4,10 +4,15 @@ custom_imports = dict(
     imports=['refineclip.encoders', 'refineclip.segmentation'], allow_failed_imports=False
 )
 
-
-# Scale of Resize where a benchmark has its own, for `python -m refineclip evaluate segmentation`;
-# as in _base_/datasets/seg-cityscapes.py.
-benchmark_scales = dict(cityscapes=(2048, 560))
+# What SCLIP's released configs set for single benchmarks, for one config that `python -m refineclip
+# evaluate segmentation` runs on all: the scale of Resize, and keys of the model. Each benchmark's
+# own config says the same.
+benchmark_scales = {'cityscapes': (2048, 560), 'coco-stuff': (2048, 448)}
+benchmark_thresholds = {
+    'voc21': dict(logit_scale=65.0, area_thd=0.1),
+    'pc60': dict(logit_scale=50.0),
+    'coco-object': dict(logit_scale=50.0),
+}
 # The classes of the data set are the vocabulary.
 custom_hooks = [dict(type='VocabularyHook')]
 default_hooks = dict(logger=dict(type='LoggerHook', interval=50))

@@ -16,7 +16,10 @@ COCO_STEMS = ('000000000139', '000000000285', '000000000632')
 
 
 def voc2012(root: Path) -> Path:
-    """VOC 2012 as it is unpacked: palette PNGs with 255 along the outlines."""
+    """VOC 2012 as it is unpacked: palette PNGs with 255 along the outlines; SBD's labels are grey.
+
+    SBD's differ where it matters: they have class 19 where VOC has 20.
+    """
     base = root / 'VOCdevkit' / 'VOC2012'
     for seed, stem in enumerate(STEMS):
         write_image(base / 'JPEGImages' / f'{stem}.jpg', seed=seed)
@@ -26,6 +29,8 @@ def voc2012(root: Path) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         # putpalette keeps the indices, which are the labels.
         labels.save(path)
+        aug = base / 'SegmentationClassAug' / f'{stem}.png'
+        write_labels(aug, stripes(0, 1 + seed, 255, 19))
     # One image that is not of the split.
     write_image(base / 'JPEGImages' / '2007_000000.jpg')
     write_list(base / 'ImageSets' / 'Segmentation' / 'val.txt', STEMS)
@@ -128,13 +133,36 @@ def ade_full(root: Path, size: tuple[int, int] = (48, 40)) -> Path:
     return root
 
 
+# First names that several of the 847 classes have; 'bag' three of them.
+ADE_REPEATED = (
+    *('bag', 'pot', 'basket', 'screen', 'pier', 'control panel', 'pipe', 'grill', 'patio'),
+)
+
+
 def ade_classes() -> list[dict[str, Any]]:
-    """847 entries as they are published; the first two are real."""
-    entries = [
-        dict(name='wall', id=2978, trainId=0),
-        dict(name='building, edifice', id=312, trainId=1),
+    """847 entries as they are published; the first two and the nine repeats are real."""
+    names = {0: 'wall', 1: 'building, edifice', 500: 'bag, handbag'}
+    for number, name in enumerate(ADE_REPEATED):
+        names |= {10 + number: f'{name}, one', 700 + number: name}
+    ids = {0: 2978, 1: 312}
+    return [
+        dict(name=names.get(i, f'n{i}'), id=ids.get(i, 10000 + i), trainId=i) for i in range(847)
     ]
-    return entries + [dict(name=f'n{i}', id=10000 + i, trainId=i) for i in range(2, 847)]
+
+
+def ade847(root: Path) -> Path:
+    """The full ADE20K as ``tools/prepare/ade20k_847.py`` leaves it."""
+    base = root / 'ADE20K_2021_17_01'
+    for index in range(1, 4):
+        stem = f'ADE_val_{index:08d}'
+        write_image(base / 'images_detectron2' / 'validation' / f'{stem}.jpg', seed=index)
+        labels = stripes(10, 500, 700, 65535, dtype=np.uint16)
+        write_labels(base / 'annotations_detectron2' / 'validation' / f'{stem}.tif', labels)
+    listed = [
+        dict(id=entry['id'], name=entry['name'].replace(', ', ';')) for entry in ade_classes()
+    ]
+    (base / 'classes_847.json').write_text(json.dumps(listed))
+    return root
 
 
 def write_list(path: Path, stems: Any) -> None:

@@ -43,7 +43,10 @@ def test_check_judges_each_benchmark(tool, tmp_path: Path, capsys) -> None:
     argv = ['a150,voc20,voc20b,pc59', '--data-root', str(tmp_path)]
     assert tool('check').main(argv) == 1
     out = capsys.readouterr().out
-    assert out.count('PARTIAL: 3 images, published are') == 3
+    # VOC20's two label folders; ADE's labels are the same in both tables and are read once.
+    assert out.count('PARTIAL: 3 images, published are') == 4
+    assert 'training-free/voc20 (VOC20)' in out
+    assert 'cat-seg/voc20 (VOC20)' in out
     assert '2,000' in out
     assert 'pc59: expected Context59' in out
     assert '20 background' not in out
@@ -54,9 +57,9 @@ def test_check_is_content_with_the_published_number(tool, tmp_path, capsys, monk
     from refineclip.segmentation.benchmarks.benchmark import Benchmark
 
     toy_layouts.voc2012(tmp_path)
-    full = benchmarks.BENCHMARKS['voc21']
+    full = benchmarks.BENCHMARKS['training-free/voc21']
     small = Benchmark(**{**vars(full), 'counts': (3,)})
-    monkeypatch.setitem(benchmarks.BENCHMARKS, 'voc21', small)
+    monkeypatch.setitem(benchmarks.BENCHMARKS, 'training-free/voc21', small)
     assert tool('check').main(['voc21', '--data-root', str(tmp_path)]) == 0
     assert 'complete: 3 images, as published' in capsys.readouterr().out
 
@@ -164,8 +167,11 @@ def test_ade847(tool, tmp_path: Path, capsys, suffix: str) -> None:
     made = base / 'annotations_detectron2' / 'validation' / 'ADE_val_00000001.tif'
     assert row(made, 4) == [0, 1, 65535, 65535]
     assert np.asarray(Image.open(made)).dtype == np.uint16
-    names = json.loads((base / 'classes_847.json').read_text())
-    assert names[:2] == ['wall', 'building;edifice']
+    listed = json.loads((base / 'classes_847.json').read_text())
+    assert listed[:2] == [dict(id=2978, name='wall'), dict(id=312, name='building;edifice')]
+    assert [one['name'] for one in listed if one['name'].startswith('bag')] == [
+        *('bag;one', 'bag;handbag', 'bag')
+    ]
     out = capsys.readouterr().out
     assert 'a847 (ADE20K-847): 3 images, 3 good label maps' in out
     assert '50.0% of the pixels ignored' in out

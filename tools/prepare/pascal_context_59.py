@@ -61,7 +61,7 @@ def main(argv: list[str] | None = None) -> int:
         listed = root / 'ImageSets' / 'SegmentationContext' / f'{split}.txt'
         listed.parent.mkdir(parents=True, exist_ok=True)
         listed.write_text(''.join(f'{stem}\n' for stem in sorted(stems)))
-    return finish(['pc59', 'pc60'], args.data_root)
+    return finish(['cat-seg/pc59', 'pc60'], args.data_root)
 
 
 if __name__ == '__main__':

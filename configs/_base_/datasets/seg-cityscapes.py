@@ -1,5 +1,5 @@
 # Cityscapes val: 19 classes, 500 images, tools/prepare/cityscapes.py.
-# SCLIP evaluates Cityscapes at 560 px and all others at 336 (arXiv 2312.01597, released configs).
+# SCLIP evaluates Cityscapes at 560 px (arXiv 2312.01597, released cfg_city_scapes.py).
 test_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='Resize', scale=(2048, 560), keep_ratio=True),

@@ -46,7 +46,8 @@ model = dict(
     # SCLIP's released configs: 0.1 for the three sets with background, 0 otherwise, which a
     # vocabulary without background amounts to.
     prob_thd=0.1,
-    # Not stated in the paper; default of SCLIP's released code (its configs go up to 65).
+    # Not stated in the paper; default of SCLIP's released code. Its three sets with background have
+    # their own: benchmark_thresholds in _base_/text-seg_runtime.py.
     logit_scale=40.0,
     # Pixels, SCLIP's; 336/112 and mode='whole' are common too.
     test_cfg=dict(mode='slide', crop_size=224, stride=112),

@@ -3,3 +3,6 @@ _base_ = [
     '../../_base_/datasets/seg-pc60.py',
     '../../_base_/text-seg_runtime.py',
 ]
+
+# SCLIP's released config.
+model = dict(logit_scale=50.0)

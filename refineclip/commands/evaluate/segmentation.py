@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from refineclip.segmentation.benchmarks.benchmark import Benchmark
 
 EPILOG = """Benchmarks: voc21 pc60 coco-object voc20 cityscapes pc59 a150 coco-stuff (together
-'training-free'), a847 pc459 a150 pc59 voc20 voc20b (together 'cat-seg'), coco-panoptic.
+'training-free'), a847 pc459 a150 pc59 voc20 voc20b (together 'cat-seg'), coco-panoptic. The three
+of both tables differ in labels, words or average: --protocol chooses, or a key as 'cat-seg/a150'.
 CONFIG brings the model and the test pipeline; data set, vocabulary, labels and metric are the
 benchmark's. Results are kept in --work-dir and read back where model, pipeline, weights and data
 are the same. Exit status 1 if a benchmark had to be left out.
@@ -51,6 +52,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--benchmarks',
         default='training-free',
         help='names, commas between (default: training-free)',
+    )
+    parser.add_argument(
+        '--protocol',
+        choices=['training-free', 'cat-seg'],
+        help='whose a150, pc59 and voc20 (default: training-free for TextSegmentor, else cat-seg)',
     )
     parser.add_argument(
         '--data-root', type=Path, default=Path('data'), help='folder of all data (default: data)'
@@ -83,9 +89,13 @@ def run(args: argparse.Namespace) -> int:
             f'expected mmseg with mmcv, got {error}; `python -m refineclip doctor` says what to '
             'install'
         ) from error
-    benchmarks = parse_benchmarks(args.benchmarks)
     quiet_logging()
     cfg = read_config(args.config, args.cfg_options)
+    own = 'training-free' if cfg.model.type == 'TextSegmentor' else 'cat-seg'
+    benchmarks = parse_benchmarks(args.benchmarks, args.protocol or own)
+    names = [benchmark.name for benchmark in benchmarks]
+    if twice := [benchmark.key for benchmark in benchmarks if names.count(benchmark.name) > 1]:
+        raise ValueError(f'--benchmarks: expected one table of each at a time, got {twice}')
     work_dir = args.work_dir or Path('work_dirs') / f'evaluate_{args.config.stem}'
     measure = SegmentationRows(cfg, rows, args.data_root, work_dir, args.limit, args.num_workers)
     left_out = {
@@ -132,30 +142,19 @@ def _print(
     left_out: Mapping[str, str],
     compare: str | None,
 ) -> None:
-    names = [benchmark.name for benchmark in benchmarks]
+    from refineclip.segmentation.benchmarks.vocabulary_iou import AVERAGES
+
     partial = {
         name for own in results.values() for name, one in own.items() if not one['is_complete']
     }
-    heads = [f'{name}*' if name in partial else name for name in names]
-    values = {
-        row: [own[name]['mIoU'] if name in own else math.nan for name in names]
-        for row, own in results.items()
-    }
-    if len(names) > 1:
-        heads.append('mean')
-        values = {row: [*own, sum(own) / len(own)] for row, own in values.items()}
     write = sys.stdout.write
-    cells = {row: [_cell(value, '.2f') for value in own] for row, own in values.items()}
-    write(format_table('mIoU, %', heads, cells))
-    if compare is not None:
-        changes = {
-            f'{row} - {compare}': [
-                _cell(new - old, '+.2f') for new, old in zip(own, values[compare], strict=True)
-            ]
-            for row, own in values.items()
-            if row != compare
-        }
-        write('\n' + format_table('difference', heads, changes))
+    write(_table('mIoU, %', 'mIoU', results, benchmarks, partial, compare))
+    for line in _captions(benchmarks):
+        write(f'{line}\n')
+    if others := tuple(one for one in benchmarks if one.average != 'mmseg'):
+        title = "mmseg's mIoU, %"
+        write('\n' + _table(title, 'mIoU_mmseg', results, others, partial, compare))
+        write(f'{AVERAGES["mmseg"]}\n')
     for benchmark in benchmarks:
         if benchmark.name in partial:
             found = next(own[benchmark.name] for own in results.values() if benchmark.name in own)
@@ -163,6 +162,51 @@ def _print(
             write(f'* {benchmark.name}: {found["num_images"]} images, published are {published}\n')
     for name, reason in left_out.items():
         write(f'left out {name}: {reason}\n')
+
+
+def _table(
+    title: str,
+    key: str,
+    results: Mapping[str, Mapping[str, Any]],
+    benchmarks: tuple[Benchmark, ...],
+    partial: set[str],
+    compare: str | None,
+) -> str:
+    """Lay out one score of all rows, and differences to one of them."""
+    names = [benchmark.name for benchmark in benchmarks]
+    heads = [f'{name}*' if name in partial else name for name in names]
+    values = {
+        row: [own[name][key] if name in own else math.nan for name in names]
+        for row, own in results.items()
+    }
+    if len(names) > 1:
+        heads.append('mean')
+        values = {row: [*own, sum(own) / len(own)] for row, own in values.items()}
+    cells = {row: [_cell(value, '.2f') for value in own] for row, own in values.items()}
+    text = format_table(title, heads, cells)
+    if compare is None:
+        return text
+    changes = {
+        f'{row} - {compare}': [
+            _cell(new - old, '+.2f') for new, old in zip(own, values[compare], strict=True)
+        ]
+        for row, own in values.items()
+        if row != compare
+    }
+    return f'{text}\n{format_table("difference", heads, changes)}'
+
+
+def _captions(benchmarks: tuple[Benchmark, ...]) -> list[str]:
+    """A line per protocol: what its benchmarks are, and how IoU is averaged over classes."""
+    from refineclip.segmentation.benchmarks.vocabulary_iou import AVERAGES
+
+    columns: dict[str, list[Benchmark]] = {}
+    for benchmark in benchmarks:
+        columns.setdefault(benchmark.protocol, []).append(benchmark)
+    return [
+        f'protocol {protocol} ({", ".join(one.name for one in own)}): {AVERAGES[own[0].average]}'
+        for protocol, own in columns.items()
+    ]
 
 
 def _cell(value: float, form: str) -> str:

@@ -34,6 +34,9 @@ LABEL_LOADERS = ('LoadAnnotations', 'LoadSegLabels')
 def read_config(path: Path, options: list[str]) -> Config:
     """Read the config of a segmentor and lay the command line over it.
 
+    A key of the model on the command line holds for all benchmarks, also for those that have their
+    own in ``benchmark_thresholds``.
+
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If it has no model or test pipeline.
@@ -42,6 +45,10 @@ def read_config(path: Path, options: list[str]) -> Config:
         raise FileNotFoundError(f'expected a config at {path}, got no file')
     cfg = Config.fromfile(path)
     override(cfg, options)
+    for option in options:
+        key = option.partition('=')[0].removeprefix('model.')
+        for own in cfg.get('benchmark_thresholds', {}).values():
+            own.pop(key, None)
     if cfg.get('model') is None or cfg.get('test_dataloader') is None:
         raise ValueError(
             f'{path}: expected the config of a segmentor with model and test_dataloader, got '
@@ -57,7 +64,7 @@ class SegmentationRows:
         cfg: Config of a segmentor.
         rows: Row name -> checkpoint; None for the config's own weights.
         data_root: Folder of all data sets.
-        work_dir: Where results are kept: ``ROW/BENCHMARK.json``.
+        work_dir: Where results are kept: ``ROW/PROTOCOL_BENCHMARK.json``.
         limit: Use the first images only.
         num_workers: Workers that load images; None takes the config's.
 
@@ -85,6 +92,13 @@ class SegmentationRows:
                 'expected a model with set_vocabulary (TextSegmentor, CATSeg), got '
                 f'{type(self.model).__name__}; use tools/test.py for models of fixed classes'
             )
+        is_free = isinstance(self.model, TextSegmentor)
+        if cfg.get('benchmark_thresholds') and not is_free:
+            raise ValueError(
+                'benchmark_thresholds: expected a TextSegmentor, which has them, got '
+                f'{type(self.model).__name__}'
+            )
+        self.thresholds = self.model.thresholds if is_free else {}
         self.encoders = self._load_encoders()
         self.loaded: str | None = None
         self.hashes: dict[str, str] = {}
@@ -143,7 +157,7 @@ class SegmentationRows:
         dataset = benchmark.build(self.data_root)
         settings = self._settings(row, benchmark, dataset)
         key = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()
-        path = self.work_dir / row / f'{benchmark.name}.json'
+        path = self.work_dir / row / f'{benchmark.protocol}_{benchmark.name}.json'
         if path.is_file():
             kept = json.loads(path.read_text())
             if kept['key'] == key:
@@ -154,6 +168,8 @@ class SegmentationRows:
         num_images = min(len(dataset), self.limit or len(dataset))
         scored = benchmark.num_classes or len(class_iou)
         found = {
+            'protocol': benchmark.protocol,
+            'average': benchmark.average,
             **{name: float(value) for name, value in metrics.items()},
             'class_iou': [None if math.isnan(value) else value for value in class_iou[:scored]],
             'num_images': num_images,
@@ -171,7 +187,7 @@ class SegmentationRows:
             'version': __version__,
             'checkpoint': self.rows[row],
             'weights': self.hashes[row],
-            'model': self.cfg.model.to_dict(),
+            'model': {**self.cfg.model.to_dict(), **self._thresholds(benchmark)},
             'files': _files(self.cfg.model.to_dict()),
             'pipeline': self._pipeline(benchmark),
             'dataset': benchmark.dataset_cfg(self.data_root),
@@ -180,6 +196,11 @@ class SegmentationRows:
             'limit': self.limit,
             'data': _fingerprint(dataset, self.limit),
         }
+
+    def _thresholds(self, benchmark: Benchmark) -> dict[str, float]:
+        """The model's thresholds, those that the config has for this benchmark in their place."""
+        own = self.cfg.get('benchmark_thresholds', {}).get(benchmark.name, {})
+        return {**self.thresholds, **own}
 
     def _pipeline(self, benchmark: Benchmark) -> list[dict[str, Any]]:
         """The config's test pipeline with the benchmark's labels, and its scale if it has one."""
@@ -197,6 +218,8 @@ class SegmentationRows:
         return steps
 
     def _test(self, row: str, benchmark: Benchmark) -> tuple[dict[str, Any], list[float]]:
+        if thresholds := self._thresholds(benchmark):
+            self.model.set_thresholds(**thresholds)
         loader = self.cfg.test_dataloader.to_dict()
         if self.num_workers is not None:
             loader['num_workers'] = self.num_workers

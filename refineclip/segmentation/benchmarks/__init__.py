@@ -1,9 +1,10 @@
 """Published benchmarks: their words, data sets, label files and metric."""
 
-from .benchmark import Benchmark
-from .catalogue import BENCHMARKS, CAT_SEG, GROUPS, TRAINING_FREE, get_benchmark, parse_benchmarks
+from .benchmark import PROTOCOLS, Benchmark
+from .catalogue import BENCHMARKS, get_benchmark, parse_benchmarks
 from .datasets import (
     ADE20K847Dataset,
+    CATSegContext59Dataset,
     COCOObjectDataset,
     CocoPanopticSegDataset,
     PascalContext459Dataset,
@@ -16,11 +17,10 @@ from .vocabulary_iou import VocabularyIoUMetric
 
 __all__ = [
     'BENCHMARKS',
-    'CAT_SEG',
-    'GROUPS',
-    'TRAINING_FREE',
+    'PROTOCOLS',
     'ADE20K847Dataset',
     'Benchmark',
+    'CATSegContext59Dataset',
     'COCOObjectDataset',
     'CocoPanopticSegDataset',
     'LoadSegLabels',

@@ -9,12 +9,20 @@ from typing import Any
 
 from mmseg.datasets import BaseSegDataset
 
+from .vocabulary_iou import Average
+
+# Published table -> how it averages IoU over classes. The training-free papers use mmseg's metric,
+# CAT-Seg detectron2's; 'ours' is in no table.
+PROTOCOLS: dict[str, Average] = {'training-free': 'mmseg', 'cat-seg': 'labels', 'ours': 'mmseg'}
+
 
 @dataclass(frozen=True)
 class Benchmark:
     """One benchmark.
 
     Attributes:
+        protocol: Table that its number can be laid beside, out of ``PROTOCOLS``. The same images
+            may be in two, with other labels, words or averages.
         name: Short name, as CAT-Seg and the training-free papers write it.
         title: What it is, for tables.
         dataset: Class of the data set.
@@ -32,6 +40,7 @@ class Benchmark:
         kwargs: Further arguments of the data set.
     """
 
+    protocol: str
     name: str
     title: str
     dataset: type[BaseSegDataset]
@@ -46,6 +55,16 @@ class Benchmark:
     has_background: bool = False
     needs: tuple[str, ...] = ()
     kwargs: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def key(self) -> str:
+        """``'PROTOCOL/NAME'``, which no other benchmark has."""
+        return f'{self.protocol}/{self.name}'
+
+    @property
+    def average(self) -> Average:
+        """Over which classes the table averages."""
+        return PROTOCOLS[self.protocol]
 
     def dataset_cfg(self, root: str | Path = 'data') -> dict[str, Any]:
         """Config of the data set, without a pipeline.
@@ -69,6 +88,8 @@ class Benchmark:
     def evaluator_cfg(self) -> dict[str, Any]:
         """Config of the metric."""
         cfg: dict[str, Any] = dict(type='VocabularyIoUMetric', iou_metrics=['mIoU'])
+        if self.average != 'mmseg':
+            cfg['average'] = self.average
         if self.ignore_index != 255:
             cfg['ignore_index'] = self.ignore_index
         if self.num_classes is not None:
@@ -89,7 +110,7 @@ class Benchmark:
         """
         if missing := self.missing(root):
             raise FileNotFoundError(
-                f'{self.name}: expected {self.title} under {Path(root) / self.data_root}, got no '
+                f'{self.key}: expected {self.title} under {Path(root) / self.data_root}, got no '
                 f'{", ".join(map(str, missing))}; {self.prepare}'
             )
         cfg = self.dataset_cfg(root)

@@ -63,7 +63,7 @@ class LabelReport:
         """
         scored = int(self.histogram.sum())
         lines = [
-            f'{self.benchmark.name} ({self.benchmark.title}): {self.num_images:,} images, '
+            f'{self.benchmark.key} ({self.benchmark.title}): {self.num_images:,} images, '
             f'{self.num_labelled:,} good label maps'
         ]
         if scored:

@@ -56,13 +56,31 @@ class PixelScores:
             index = owner[:, None, None].expand_as(scores)
             self.logits.scatter_reduce_(0, index, scores, 'amax')
 
-    def labels(self, prob_thd: float = 0.0) -> Tensor:
+    def labels(self, prob_thd: float = 0.0, area_thd: float = 0.0) -> Tensor:
         """Class indices (H, W), background where the best text is not likely enough.
 
         Args:
             prob_thd: Probability of the best text among all texts.
+            area_thd: Classes whose area is no larger than this share of the area of all classes
+                but the background are not in the image: their pixels get the best of the classes
+                that are left, background included. Needs the logits.
         """
-        if self.background is None or prob_thd <= 0:
+        if self.background is None:
             return self.label
-        unlikely = (self.best - self.total).exp() < prob_thd
-        return self.label.masked_fill(unlikely, self.background)
+        best, label = self.best, self.label
+        if area_thd > 0:
+            best, label = self._without_small(area_thd)
+        if prob_thd > 0:
+            label = label.masked_fill((best - self.total).exp() < prob_thd, self.background)
+        return label
+
+    def _without_small(self, area_thd: float) -> tuple[Tensor, Tensor]:
+        """Score and class of each pixel among the classes that are large enough."""
+        assert self.logits is not None  # kept by whoever sets the threshold
+        area = self.label.flatten().bincount(minlength=len(self.logits))
+        area[self.background] = 0
+        small = area <= area_thd * area.sum()
+        small[self.background] = False
+        best, label = self.logits.masked_fill(small[:, None, None], -torch.inf).max(0)
+        # A background without a text has no score; nothing but it is left.
+        return best, label.masked_fill(best == -torch.inf, self.background)

@@ -26,6 +26,7 @@ CONFIG = """
 default_scope = 'mmseg'
 custom_imports = dict(imports=['refineclip.encoders', 'refineclip.segmentation'])
 benchmark_scales = dict(a150=(2048, 48))
+benchmark_thresholds = dict(voc21=dict(logit_scale=65.0, area_thd=0.1))
 model = dict(
     type='TextSegmentor',
     backbone=dict(type='RefinerCLIP', model='microworld-clip', pretrained='shipped'),
@@ -82,8 +83,17 @@ def test_before_and_after_on_three_benchmarks(base, tmp_path: Path, capsys, monk
     assert 'after - before' in out
     assert '* voc20: 3 images, published are 1449' in out
     assert 'before, voc20: 3/3 batches' in err
+    free = 'mean over the classes that are in the labels or were predicted, as in mmseg'
+    assert f'protocol training-free (voc20, a150): {free}' in lines
+    caption = 'mean over the classes that are in the labels, as in detectron2'
+    assert f'protocol cat-seg (voc20b): {caption}' in lines
+    # Beside the column of the other average, what mmseg makes of it.
+    assert lines.index(free) > lines.index(f'protocol cat-seg (voc20b): {caption}')
     content = read(tmp_path)
     results = content['results']
+    voc20b = results['before']['voc20b']
+    assert (voc20b['protocol'], voc20b['average']) == ('cat-seg', 'labels')
+    assert voc20b['mIoU'] == voc20b['mIoU_labels'] > voc20b['mIoU_mmseg']
     voc20 = results['before']['voc20']
     assert f'{voc20["mIoU"]:.2f}' in lines[2]
     assert len(voc20['class_iou']) == 20
@@ -102,6 +112,35 @@ def test_before_and_after_on_three_benchmarks(base, tmp_path: Path, capsys, monk
     monkeypatch.setattr(SegmentationRows, '_test', lambda *_: pytest.fail('measured again'))
     assert evaluate.main(argv) == 0
     assert read(tmp_path)['results'] == results
+
+
+def test_protocol_chooses_labels_words_and_average(base, tmp_path: Path, capsys) -> None:
+    argv = [*base, '--limit', '1', '--num-workers', '0', '--benchmarks']
+    assert evaluate.main([*argv, 'voc20', '--protocol', 'cat-seg']) == 0
+    found = read(tmp_path)['results']['model']['voc20']
+    assert (found['protocol'], found['average']) == ('cat-seg', 'labels')
+    assert found['mIoU'] == found['mIoU_labels']
+    folder = found['settings']['dataset']['data_prefix']['seg_map_path']
+    assert folder == 'SegmentationClassAug'
+    assert evaluate.main([*argv, 'voc20']) == 0  # a TextSegmentor is compared with its like
+    found = read(tmp_path)['results']['model']['voc20']
+    assert (found['protocol'], found['mIoU']) == ('training-free', found['mIoU_mmseg'])
+    assert evaluate.main([*argv, 'training-free,cat-seg']) == 2
+    assert "one table of each at a time, got ['training-free/voc20'" in capsys.readouterr().err
+
+
+def test_thresholds_of_a_benchmark(base, tmp_path: Path) -> None:
+    """SCLIP's config of VOC21 has its own; the command line is above both."""
+    argv = [*base, '--limit', '1', '--num-workers', '0', '--benchmarks', 'voc21,voc20']
+    assert evaluate.main(argv) == 0
+    found = read(tmp_path)['results']['model']
+    keys = ('logit_scale', 'area_thd')
+    models = {name: one['settings']['model'] for name, one in found.items()}
+    assert [models['voc21'][key] for key in keys] == [65.0, 0.1]
+    assert [models['voc20'][key] for key in keys] == [40.0, 0.0]
+    assert evaluate.main([*argv, '--cfg-options', 'model.logit_scale=100']) == 0
+    found = read(tmp_path)['results']['model']['voc21']['settings']['model']
+    assert [found[key] for key in keys] == [100, 0.1]
 
 
 def test_finished_benchmarks_are_read_back(base, tmp_path: Path, capsys, monkeypatch) -> None:
@@ -154,7 +193,7 @@ def test_a_config_alone_gives_the_same_number(base, tmp_path: Path, repo_root: P
     metrics = Runner.from_cfg(cfg).test()
     kept = read(tmp_path)['results']['model']['voc20b']
     assert {name: float(value) for name, value in metrics.items()} == {
-        name: kept[name] for name in ('aAcc', 'mIoU', 'mAcc')
+        name: kept[name] for name in ('aAcc', 'mIoU', 'mAcc', 'mIoU_mmseg', 'mIoU_labels')
     }
     assert kept['mAcc'] > 0
 

@@ -11,7 +11,7 @@ pytest.importorskip('mmseg.datasets')
 
 from mmengine.config import Config
 
-from refineclip.segmentation.benchmarks import BENCHMARKS, GROUPS, get_benchmark, parse_benchmarks
+from refineclip.segmentation.benchmarks import BENCHMARKS, get_benchmark, parse_benchmarks
 from refineclip.segmentation.benchmarks.label_check import check_labels
 from refineclip.segmentation.training_free.queries import make_queries, readable_name
 
@@ -21,14 +21,55 @@ from ..toy_text import stripes, write_labels
 pytestmark = pytest.mark.mm
 
 
-def test_names_aliases_and_groups() -> None:
+def keys(text: str, protocol: str | None = None) -> list[str]:
+    return [benchmark.key for benchmark in parse_benchmarks(text, protocol)]
+
+
+def test_names_aliases_and_tables() -> None:
     assert get_benchmark('ade847').name == 'a847'
-    names = [b.name for b in parse_benchmarks('voc20, ade150,voc20,cat-seg')]
-    assert names == ['voc20', 'a150', 'a847', 'pc459', 'pc59', 'voc20b']
-    assert len(parse_benchmarks('training-free')) == 8
-    assert {name for group in GROUPS.values() for name in group} | {'coco-panoptic'} == set(
-        BENCHMARKS
-    )
+    assert keys('training-free') == [
+        f'training-free/{name}'
+        for name in ('voc21', 'pc60', 'coco-object', 'voc20', 'cityscapes', 'pc59', 'a150')
+    ] + ['training-free/coco-stuff']
+    assert keys('cat-seg') == [
+        f'cat-seg/{name}' for name in ('a847', 'pc459', 'a150', 'pc59', 'voc20', 'voc20b')
+    ]
+    assert len(BENCHMARKS) == 15
+
+
+def test_protocol_decides_names_of_both_tables() -> None:
+    text = 'voc20, ade150,voc20,voc21,coco-panoptic'
+    for protocol in ('cat-seg', 'training-free'):
+        assert keys(text, protocol) == [
+            *(f'{protocol}/voc20', f'{protocol}/a150', 'training-free/voc21', 'ours/coco-panoptic')
+        ]
+    assert keys('pc59') == ['training-free/pc59', 'cat-seg/pc59']
+    assert keys('cat-seg/pc59', 'training-free') == ['cat-seg/pc59']
+    with pytest.raises(
+        ValueError, match=r"expected one of \['training-free/a150', 'cat-seg/a150'\]"
+    ):
+        get_benchmark('a150')
+
+
+def test_tables_average_as_their_evaluators() -> None:
+    averages = {one.protocol: one.evaluator_cfg().get('average') for one in BENCHMARKS.values()}
+    assert averages == {'training-free': None, 'cat-seg': 'labels', 'ours': None}  # None: mmseg's
+
+
+def test_voc_labels_of_each_table() -> None:
+    """CAT-Seg's prepare_voc.py reads SegmentationClassAug, SCLIP's configs SegmentationClass."""
+    folders = {
+        key: one.data_prefix['seg_map_path'] for key, one in BENCHMARKS.items() if '/voc' in key
+    }
+    assert folders == {
+        'training-free/voc21': 'SegmentationClass',
+        'training-free/voc20': 'SegmentationClass',
+        'cat-seg/voc20': 'SegmentationClassAug',
+        'cat-seg/voc20b': 'SegmentationClassAug',
+    }
+
+
+def test_unknown_names() -> None:
     with pytest.raises(ValueError, match='expected a benchmark out of'):
         parse_benchmarks('a150,a848')
     with pytest.raises(ValueError, match='expected names of benchmarks'):
@@ -36,12 +77,12 @@ def test_names_aliases_and_groups() -> None:
 
 
 @pytest.mark.parametrize(
-    'name', [name for name, b in BENCHMARKS.items() if 'classes' in b.dataset.METAINFO]
+    'key', [key for key, b in BENCHMARKS.items() if 'classes' in b.dataset.METAINFO]
 )
-def test_vocabulary_has_a_word_for_every_label(name: str) -> None:
-    benchmark = BENCHMARKS[name]
+def test_vocabulary_has_a_word_for_every_label(key: str) -> None:
+    benchmark = BENCHMARKS[key]
     words = benchmark.vocabulary()
-    assert len(words) == (59 if name == 'voc20b' else benchmark.num_labels)
+    assert len(words) == (59 if benchmark.name == 'voc20b' else benchmark.num_labels)
     texts = make_queries(words).texts
     assert len(set(texts)) == len(texts) == len(words)
     assert not any('other' in text or text != text.strip() for text in texts)
@@ -68,6 +109,23 @@ def test_readable_names(name: str, word: str) -> None:
     assert readable_name(name) == word
 
 
+CONTEXT_59 = """aeroplane bag bed bedclothes bench bicycle bird boat book bottle building bus
+cabinet car cat ceiling chair cloth computer cow cup curtain dog door fence floor flower food grass
+ground horse keyboard light motorbike mountain mouse person plate platform pottedplant road rock
+sheep shelves sidewalk sign sky snow sofa diningtable track train tree truck tvmonitor wall water
+window wood"""
+
+
+def test_context_59_in_the_words_of_each_table() -> None:
+    """CAT-Seg's pc59.json, read by hand; SCLIP's cls_context59.txt says 'table'."""
+    words = tuple(CONTEXT_59.split())
+    assert get_benchmark('cat-seg/pc59').vocabulary() == words
+    free = tuple('table' if word == 'diningtable' else word for word in words)
+    assert get_benchmark('training-free/pc59').vocabulary() == free
+    # voc20b.json has the same 59 words, VOC's 20 first.
+    assert sorted(get_benchmark('voc20b').vocabulary()) == sorted(words)
+
+
 def test_missing_data_are_named(tmp_path: Path) -> None:
     (tmp_path / 'VOCdevkit' / 'VOC2012' / 'JPEGImages').mkdir(parents=True)
     missing = [path.name for path in get_benchmark('voc21').missing(tmp_path)]
@@ -76,8 +134,17 @@ def test_missing_data_are_named(tmp_path: Path) -> None:
         get_benchmark('voc21').build(tmp_path)
 
 
+def test_cat_seg_takes_no_other_voc_labels(tmp_path: Path) -> None:
+    """Where only VOC's own labels are, CAT-Seg's column stays empty."""
+    root = toy_layouts.voc2012(tmp_path)
+    (root / 'VOCdevkit' / 'VOC2012' / 'SegmentationClassAug').rename(tmp_path / 'elsewhere')
+    with pytest.raises(FileNotFoundError, match=r'unpack .* and SegmentationClassAug\.zip'):
+        get_benchmark('cat-seg/voc20').build(root)
+    assert len(get_benchmark('training-free/voc20').build(root)) == 3
+
+
 def test_report_counts_and_judges(tmp_path: Path) -> None:
-    report = check_labels(get_benchmark('voc20'), toy_layouts.voc2012(tmp_path))
+    report = check_labels(get_benchmark('training-free/voc20'), toy_layouts.voc2012(tmp_path))
     # Stripes of 12 columns, 40 rows: 0 (background, ignored here), k + 1, 255, 20.
     assert report.num_images == report.num_labelled == 3
     assert report.num_ignored == 3 * 2 * 12 * 40
@@ -107,19 +174,34 @@ def test_report_names_what_is_broken(tmp_path: Path) -> None:
     assert '... and 1 more' in text
 
 
-@pytest.mark.parametrize('name', BENCHMARKS)
-def test_configs_say_the_same_as_the_table(repo_root: Path, name: str) -> None:
+SINGLE = [key for key in BENCHMARKS if key not in ('cat-seg/a150', 'cat-seg/pc59', 'cat-seg/voc20')]
+# SCLIP's released configs; all others have 336 px, scale 40 and no rule about areas.
+SIZES = {'cityscapes': 560, 'coco-stuff': 448}
+THRESHOLDS = {
+    'voc21': dict(logit_scale=65.0, area_thd=0.1),
+    'pc60': dict(logit_scale=50.0),
+    'coco-object': dict(logit_scale=50.0),
+}
+
+
+@pytest.mark.parametrize('key', SINGLE)
+def test_configs_say_the_same_as_the_table(repo_root: Path, key: str) -> None:
     """A config must be readable by itself, so it repeats what the table says."""
-    benchmark = BENCHMARKS[name]
+    benchmark = BENCHMARKS[key]
+    name = benchmark.name
     cfg = Config.fromfile(repo_root / 'configs' / '_base_' / 'datasets' / f'seg-{name}.py')
     dataset = cfg.test_dataloader.dataset.to_dict()
     pipeline = dataset.pop('pipeline')
     assert dataset == benchmark.dataset_cfg('data')
     assert pipeline[2] == benchmark.loader_cfg()
     assert cfg.test_evaluator.to_dict() == benchmark.evaluator_cfg()
+    size = SIZES.get(name, 336)
+    assert tuple(pipeline[1]['scale']) == (2048, size)
     folder = repo_root / 'configs' / 'segmentation' / 'training-free'
     [single] = folder.glob(f'text-seg_openai-vit-b16_{name}-*.py')
-    runtime = Config.fromfile(single, import_custom_modules=False)
-    scale = runtime.benchmark_scales.get(name, (2048, 336))
-    assert tuple(pipeline[1]['scale']) == tuple(scale)
-    assert single.stem.endswith(f'-{scale[1]}')
+    assert single.stem.endswith(f'-{size}')
+    single = Config.fromfile(single, import_custom_modules=False)
+    assert tuple(single.benchmark_scales.get(name, (2048, 336))) == (2048, size)
+    usual = dict(prob_thd=0.1, logit_scale=40.0, area_thd=0.0)
+    assert single.benchmark_thresholds.get(name, {}) == THRESHOLDS.get(name, {})
+    assert {k: single.model.get(k, 0.0) for k in usual} == {**usual, **THRESHOLDS.get(name, {})}

@@ -179,6 +179,17 @@ def test_class_chunks_change_nothing():
         assert torch.equal(predict_labels(everything, plan, (9, 5), chunk), labels)
 
 
+@pytest.mark.parametrize('chunk', [1, 2, 4])
+def test_first_of_equal_classes_wins(chunk):
+    """As argmax over all classes does: classes 1 and 3 are equal and best everywhere."""
+    logits = torch.randn(1, 4, 3, 3)
+    logits[:, 1] = logits[:, 3] = 9
+    labels = predict_labels(ViewLogits(logits, None, 4), WholePlan(), (3, 3), chunk)
+    assert labels.unique().tolist() == [1]
+    ran = ViewLogits(logits[:, 1:], torch.tensor([[1, 2, 3]]), 4)
+    assert predict_labels(ran, WholePlan(), (3, 3), chunk).unique().tolist() == [1]
+
+
 def test_windows_end_at_the_border():
     plan = WindowPlan((640, 640), 384, 256)
     assert [box[:2] for box in plan.boxes] == [(0, 0), (0, 256), (256, 0), (256, 256)]

@@ -77,6 +77,60 @@ def test_unlikely_pixels_are_background() -> None:
     assert [labels_of(model, image)[8, 2].item() for model in both] == [0, 0]
 
 
+@pytest.mark.parametrize(
+    ('texts', 'area_thd', 'at_green'),
+    [
+        # Background .6 at green, red 0, green 1.
+        ([(0.8, 0.6, 0.0), RED, GREEN], 0.0, 2),
+        ([(0.8, 0.6, 0.0), RED, GREEN], 0.09, 2),  # green covers a tenth of what is no background
+        ([(0.8, 0.6, 0.0), RED, GREEN], 0.1, 0),  # which is not more than a tenth
+        # Without green its pixels are the next best class, not background at once.
+        ([BLUE, (0.8, 0.6, 0.0), GREEN], 0.1, 1),
+    ],
+)
+def test_small_classes_are_not_in_the_image(texts: list, area_thd: float, at_green: int) -> None:
+    kwargs = dict(background_names=['k'], area_thd=area_thd)
+    model = colour_segmentor(['background', 'r', 'g'], texts, **kwargs)
+    found = model.predict(picture(*[RED] * 9, GREEN))[0]
+    assert found.pred_sem_seg.data[0, 8, [4, 152]].tolist() == [1, at_green]
+    assert 'seg_logits' not in found
+
+
+def test_area_rule_needs_a_background_class() -> None:
+    model = colour_segmentor(['r', 'g', 'b'], area_thd=0.5)
+    assert labels_of(model, picture(*[RED] * 9, GREEN))[8, 152] == 1
+
+
+@pytest.mark.parametrize('chunk_size', [2, 64])
+def test_area_rule_is_that_of_sclip(chunk_size: int) -> None:
+    """Written out from its released clip_segmentor.py: on probabilities, background first."""
+    names = ['background', *'abcdefg']
+    kwargs = dict(background_names=['u', 'v'], prob_thd=0.12, logit_scale=7.0, area_thd=0.1)
+    model = colour_segmentor(names, torch.randn(9, 3).tolist(), chunk_size=chunk_size, **kwargs)
+    image = torch.randn(1, 3, 6, 8).repeat_interleave(8, 2).repeat_interleave(8, 3)
+    cosine = torch.nn.functional.interpolate(model._forward(image), (48, 64), mode='bilinear')[0]
+    probability = (7 * cosine).softmax(0)
+    owner = torch.tensor(model.queries.owner)
+    scores = torch.stack([probability[owner == c].amax(0) for c in range(8)])
+    areas = torch.bincount(scores.argmax(0).flatten(), minlength=8)[1:]
+    large = areas > 0.1 * areas.sum()
+    assert 0 < large.sum() < 7
+    scores[1:] *= large[:, None, None]
+    expected = scores.argmax(0).masked_fill(scores.amax(0) < 0.12, 0)
+    assert torch.equal(labels_of(model, image), expected)
+    assert len(expected.unique()) > 2
+
+
+@pytest.mark.parametrize('chunk_size', [1, 64])
+def test_first_of_equal_texts_wins(chunk_size: int) -> None:
+    """As argmax over all texts does; the classes of a data set may have equal names."""
+    model = colour_segmentor(None, [RED, GREEN, RED, GREEN], chunk_size=chunk_size)
+    model.set_vocabulary(['r', 'g', 'r', 'g'], distinct=False)
+    assert labels_of(model, picture(GREEN, RED))[8, [4, 28]].tolist() == [1, 0]
+    with pytest.raises(ValueError, match=r'at positions \[\[0, 2\], \[1, 3\]\]'):
+        model.set_vocabulary(['r', 'g', 'r', 'g'])
+
+
 def test_threshold_needs_a_background_class() -> None:
     model = colour_segmentor(['r', 'g', 'b'], prob_thd=0.9, logit_scale=1.0)
     assert labels_of(model, picture(RED)).unique().tolist() == [0]
@@ -252,10 +306,13 @@ def test_config_line_and_normalisation() -> None:
     ('change', 'message'),
     [
         (dict(vocabulary=[]), 'one class name or more'),
-        (dict(vocabulary=['a', ' ']), 'none of them empty'),
+        (dict(vocabulary=['a', ' ']), 'empty ones at positions'),
+        (dict(vocabulary=['a', 'a;b']), 'more than once'),
         (dict(vocabulary=['background'], prob_thd=0.1), 'beside the background'),
         (dict(synonyms='sum'), "'max' or 'mean'"),
-        (dict(prob_thd=1.5), r'probability in \[0, 1\)'),
+        (dict(prob_thd=1.5), r'prob_thd: expected a number in \[0, 1\)'),
+        (dict(area_thd=-0.1), r'area_thd: expected a number in \[0, 1\)'),
+        (dict(logit_scale=0), 'logit_scale: expected a positive'),
         (dict(chunk_size=0), '1 or more'),
         (dict(test_cfg=dict(mode='slide', crop_size=8)), 'test_cfg: expected'),
         (dict(test_cfg=dict(mode='slide', crop_size=8, stride=9)), 'stride up to'),
