@@ -35,7 +35,7 @@ class DenseCLIP(nn.Module):
         self.text = text
         self.register_parameter('logit_scale', logit_scale)
         self.register_parameter('logit_bias', logit_bias)
-        self._tokenizer_factory = tokenizer_factory
+        self.tokenizer_factory = tokenizer_factory
         self._tokenizer: Any = None
 
     @property
@@ -45,12 +45,12 @@ class DenseCLIP(nn.Module):
         Raises:
             ValueError: If the model is vision-only.
         """
-        if self._tokenizer_factory is None:
+        if self.tokenizer_factory is None:
             raise ValueError(
                 'expected a model with text, got a vision-only one; it has no tokenizer'
             )
         if self._tokenizer is None:
-            self._tokenizer = self._tokenizer_factory()
+            self._tokenizer = self.tokenizer_factory()
         return self._tokenizer
 
     def forward(self, images: Tensor) -> Tensor:

@@ -23,6 +23,8 @@ model = dict(
         # Guidance of the decoder from blocks 3 and 7, dense embeddings from the last.
         out_indices=(3, 7, 11),
         frozen=False,
+        # A refined tower: model.backbone.init_cfg.checkpoint=work_dirs/.../refined_epoch_6.pth
+        init_cfg=dict(type='Pretrained', checkpoint=None),
     ),
     text_encoder=dict(
         type='PromptedTextEncoder',

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -62,7 +63,7 @@ class PromptedTextEncoder(BaseModule):
                 f'expected a model with a text tower, got {model!r} without; take a CLIP'
             )
         self.text: nn.Module = clip.text
-        self.tokenizer = clip.tokenizer
+        self._tokenizer_factory = clip.tokenizer_factory
         self.prompt = prompt
         self.frozen = frozen
         self._tokens: dict[tuple[str, ...], Tensor] = {}
@@ -70,6 +71,12 @@ class PromptedTextEncoder(BaseModule):
         self._register_load_state_dict_pre_hook(self._forget)
         self.text.requires_grad_(not frozen)
         self.train()
+
+    @cached_property
+    def tokenizer(self) -> Any:
+        """The library's tokenizer, made when names come: SigLIP's needs a download."""
+        assert self._tokenizer_factory is not None  # a model with text has one
+        return self._tokenizer_factory()
 
     def train(self, mode: bool = True) -> PromptedTextEncoder:
         """Set the mode, and forget cached embeddings: weights may change from here on."""

@@ -45,7 +45,8 @@ class CATSeg(BaseSegmentor):
     Args:
         backbone: Config of a :class:`~refineclip.encoders.refiner_clip.RefinerCLIP` with three
             ``out_indices``, the last block last; guidance comes from blocks 3 and 7 of a B, 7 and
-            15 of an L. ``frozen=False`` to train it.
+            15 of an L. ``frozen=False`` to train it. ``dense_mode='value-cls'`` is the published
+            map; towers without class token (SigLIP) take ``'value'``.
         text_encoder: Config of a :class:`~refineclip.segmentation.PromptedTextEncoder` of the same
             CLIP.
         decode_head: Config of a :class:`~refineclip.segmentation.CostAggregationHead`; the widths
@@ -278,6 +279,11 @@ def _check_backbone(backbone: Any) -> None:
         raise ValueError(
             f'CATSeg: expected out_indices of two intermediate blocks and the last one, ({last}), '
             f'got {indices}'
+        )
+    if backbone.dense_mode == 'value-cls' and backbone.visual.num_prefix_tokens == 0:
+        raise ValueError(
+            "CATSeg: dense_mode='value-cls' gives every token the residual of the class token, "
+            "which this tower has not (SigLIP); take dense_mode='value', where each keeps its own"
         )
     if backbone.pyramid.projections is not None or backbone.pyramid.scales is not None:
         raise ValueError(

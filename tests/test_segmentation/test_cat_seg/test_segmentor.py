@@ -13,6 +13,7 @@ from mmseg.evaluation import IoUMetric
 from mmseg.structures import SegDataSample
 
 from benchmarks import cat_seg_reference as reference
+from refineclip.encoders import RefinerCLIP
 from refineclip.segmentation.cat_seg.window_inference import (
     ViewLogits,
     WholePlan,
@@ -21,7 +22,7 @@ from refineclip.segmentation.cat_seg.window_inference import (
     predict_probabilities,
 )
 
-from .toys import NAMES, TOWER, batch, cat_seg, cat_seg_cfg
+from .toys import NAMES, TOWER, batch, cat_seg, cat_seg_cfg, randomize
 
 pytestmark = pytest.mark.mm
 
@@ -270,8 +271,6 @@ def test_another_vocabulary(model, tmp_path):
 
 def test_refined_weights_are_loaded(tmp_path):
     """What stage 2 saves: the visual tower, under the library's names."""
-    from refineclip.encoders import RefinerCLIP
-
     refined = RefinerCLIP(TOWER)
     torch.save(refined.state_dict(), tmp_path / 'refined.pth')
     cfg = cat_seg_cfg()
@@ -283,6 +282,61 @@ def test_refined_weights_are_loaded(tmp_path):
     model.init_weights()
     images = torch.randn(1, 3, 32, 32)
     torch.testing.assert_close(model.extract_feat(images)[0], refined.dense(images))
+
+
+def test_refined_weights_of_another_image_size_are_one_key(tmp_path):
+    """A tower of 16 px natively, as stage 2 saves it, at 32 px: what DFN and SigLIP configs do."""
+    tower = {**TOWER, 'vision_cfg': {**TOWER['vision_cfg'], 'image_size': 16}}
+    refined = RefinerCLIP(tower, dense_mode='value-cls')
+    torch.save(refined.state_dict(), tmp_path / 'refined.pth')
+    cfg = cat_seg_cfg(model=tower)
+    # The place that every config has for it.
+    cfg['backbone']['init_cfg'] = dict(type='Pretrained', checkpoint=None)
+    MODELS.build(cfg).init_weights()
+    cfg['backbone']['init_cfg']['checkpoint'] = str(tmp_path / 'refined.pth')
+    model = MODELS.build(cfg)
+    model.init_weights()
+    images = torch.randn(1, 3, 32, 32)
+    torch.testing.assert_close(model.extract_feat(images)[0], refined.dense(images))
+
+
+SIGLIP = 'timm/vit_base_patch16_siglip_224'
+SIGLIP_KWARGS = dict(img_size=32, patch_size=8, embed_dim=16, depth=3, num_heads=2)
+
+
+def siglip_cfg(dense_mode):
+    """A toy SigLIP tower: no class token, an attention pool; beside a text tower of its width."""
+    cfg = cat_seg_cfg()
+    cfg['backbone'].update(model=SIGLIP, model_kwargs=SIGLIP_KWARGS, dense_mode=dense_mode)
+    cfg['text_encoder']['model'] = {**TOWER, 'embed_dim': 16}
+    return cfg
+
+
+def test_towers_without_class_token_keep_each_tokens_residual():
+    with pytest.raises(ValueError, match=r"class token, which this tower has not .* 'value'"):
+        MODELS.build(siglip_cfg('value-cls'))
+    model = randomize(MODELS.build(siglip_cfg('value')))
+    assert model.backbone.visual.num_prefix_tokens == 0
+    images = torch.randn(2, 3, 32, 32)
+    dense, intermediate = model.extract_feat(images)
+    assert [x.shape for x in intermediate] == [(2, 16, 4, 4)] * 2
+    # By hand: each token's own residual, its value, the MLP, and the pool over this token alone.
+    visual = model.backbone.visual
+    tokens, grid = visual.embed(images)
+    tokens = visual.run(tokens, grid, 0, 2)
+    block, pool = visual.trunk.blocks[2], visual.trunk.attn_pool
+    value = block.attn.qkv(block.norm1(tokens))[..., 32:]
+    tokens = tokens + block.attn.proj(value)
+    tokens = tokens + block.mlp(block.norm2(tokens))
+    normed = visual.trunk.norm(tokens)
+    pooled = pool.proj(pool.kv(normed)[..., 16:])
+    pooled = pooled + pool.mlp(pool.norm(pooled))
+    expected = pooled.transpose(1, 2).unflatten(2, grid)
+    torch.testing.assert_close(dense, expected, atol=1e-5, rtol=1e-5)
+    model.train()(**batch(), mode='loss')['loss_bce'].backward()
+    learnt = [n for n, p in model.backbone.named_parameters() if p.grad is not None]
+    assert any('attn.' in name for name in learnt)
+    assert not any('attn_pool' in name for name in learnt)
 
 
 def test_frozen_towers_do_not_learn():

@@ -1,0 +1,17 @@
+# Training of the OpenAI model with the tower replaced.
+# The tokenizer needs the package transformers.
+_base_ = './cat-seg_openai-vit-b16_1xb4-80k_coco-stuff164k-384x384.py'
+
+model = dict(
+    # SigLIP's own mean and standard deviation.
+    data_preprocessor=dict(mean=[127.5, 127.5, 127.5], std=[127.5, 127.5, 127.5]),
+    backbone=dict(
+        model='ViT-B-16-SigLIP2',
+        pretrained='webli',
+        model_kwargs=None,
+        # There is no class token, whose residual CAT-Seg gives to every token: each keeps its own,
+        # and goes through the value path of the attention pool.
+        dense_mode='value',
+    ),
+    text_encoder=dict(model='ViT-B-16-SigLIP2', pretrained='webli'),
+)
