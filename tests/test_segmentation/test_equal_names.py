@@ -47,7 +47,8 @@ def loader(root: Path, shuffle: bool) -> dict[str, Any]:
 
 def test_cat_seg_trains_and_tests_on_847_classes(root: Path, tmp_path: Path) -> None:
     """Toy towers and the real loop: the hook sets the words, the loss and the metric take them."""
-    model = cat_seg_cfg(vocabulary=None, data_preprocessor=dict(type='SegDataPreProcessor'))
+    sized = dict(type='SegDataPreProcessor', size=(40, 48))
+    model = cat_seg_cfg(vocabulary=None, data_preprocessor=sized)
     model['decode_head']['ignore_index'] = 65535
     model['test_cfg'] = dict(mode='whole')
     runner = Runner(

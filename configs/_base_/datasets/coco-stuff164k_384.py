@@ -45,5 +45,6 @@ val_dataloader = dict(
     ),
 )
 test_dataloader = val_dataloader
-val_evaluator = dict(type='IoUMetric', iou_metrics=['mIoU'])
+# The mean over the classes in the labels, as the released code's evaluator.
+val_evaluator = dict(type='VocabularyIoUMetric', iou_metrics=['mIoU'], average='labels')
 test_evaluator = val_evaluator
