@@ -82,7 +82,6 @@ model = dict(
             loss_bbox=dict(type='L1Loss', loss_weight=1.0),
         ),
     ),
-    # Assigners: mmdet's Faster R-CNN, which peers of F-ViT use as well; not stated otherwise.
     train_cfg=dict(
         rpn=dict(
             assigner=dict(
@@ -133,7 +132,7 @@ model = dict(
     ),
     test_cfg=dict(
         rpn=dict(
-            nms_pre=1000,
+            nms_pre=2000,
             max_per_img=1000,
             nms=dict(type='nms', iou_threshold=0.7),
             min_bbox_size=0,

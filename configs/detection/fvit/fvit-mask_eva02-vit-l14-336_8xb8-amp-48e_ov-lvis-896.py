@@ -21,5 +21,6 @@ model = dict(
         ),
         mask_head=_base_.mask_head,
     ),
+    train_cfg=_base_.ov_lvis_train_cfg,
     test_cfg=_base_.ov_lvis_test_cfg,
 )

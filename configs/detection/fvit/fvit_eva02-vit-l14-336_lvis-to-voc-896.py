@@ -11,7 +11,7 @@ _base_ = [
 model = dict(
     rpn_head=_base_.ov_lvis_rpn_head,
     roi_head=dict(
-        score_fusion=dict(alpha=0.2, beta=0.2, vlm_temperature=120.0, det_temperature=50.0),
+        score_fusion=dict(alpha=0.3, beta=0.3, vlm_temperature=120.0, det_temperature=50.0),
         bbox_head=dict(classifier=dict(split='voc'), background_weight=0.9),
     ),
     test_cfg=_base_.ov_lvis_test_cfg,

@@ -1,5 +1,4 @@
-# Small run on a CPU: 100 photos, 224 px, the DINOv2-S derivative of docs/real_pilot.md. A larger
-# learning rate makes up for the few steps.
+# Small run on a CPU: 100 photos, 224 px, the DINOv2-S derivative of docs/real_pilot.md.
 _base_ = ['./cause-tr_eva02-vit-b16_1xb16-2e_cocostuff27-320.py']
 
 data_root = 'data/cocostuff27_pilot/'
@@ -20,5 +19,4 @@ train_dataloader = dict(
     persistent_workers=False,
     dataset=dict(data_root=data_root, image_size=image_size),
 )
-optim_wrapper = dict(optimizer=dict(lr=1e-3))
 default_hooks = dict(logger=dict(interval=5))

@@ -1,5 +1,5 @@
-# Stage 2. 2,048 concepts, 90 and 2,048 channels and two epochs are CAUSE's published defaults; the
-# thresholds are those we remember of its text; the rest is ours.
+# Stage 2. 2,048 concepts, 90 and 2,048 channels, two epochs, thresholds, temperature and optimiser
+# are CAUSE's published defaults; the rest is ours.
 _base_ = ['./encoder_eva02-vit-b16.py']
 
 model = dict(
@@ -18,9 +18,11 @@ model = dict(
     max_per_concept=4,
 )
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=2)
+# train_front_door_tr.py: Adam at a constant 1e-3 times the number of GPUs (what --auto-scale-lr
+# does); decay and clipping are those of COCO-Stuff-27.
 optim_wrapper = dict(
     type='OptimWrapper',
-    optimizer=dict(type='AdamW', lr=1e-4, weight_decay=1e-4),
-    clip_grad=dict(max_norm=1.0),
+    optimizer=dict(type='Adam', lr=1e-3, weight_decay=1e-4),
+    clip_grad=dict(max_norm=2.0),
 )
 auto_scale_lr = dict(enable=False, base_batch_size=16)
