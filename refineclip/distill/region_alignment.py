@@ -16,6 +16,7 @@ from refineclip.encoders.text_head import TextHead
 from refineclip.encoders.weights_hash import weights_hash
 
 from .distillation_model import DistillationModel, select_regions
+from .losses.scd_loss import SCDLoss
 from .region_batch import RegionBatch
 from .region_preprocessor import RegionPreprocessor, check_preprocessing
 from .roi_ops import pool_regions
@@ -129,6 +130,11 @@ class RegionAlignment(DistillationModel):
                 f'rla.text_embeddings: expected {self.student.embed_dim} columns, the embedding of '
                 f'the student, got {text.shape[1]}'
             )
+        if self.scd is not None and self.rla is None and self.scd.start > 0:
+            raise ValueError(
+                f'scd.start: expected 0 with method {method!r}, which trains with SCD alone and '
+                f'would not learn before; got {self.scd.start}'
+            )
         self.scd_area_range = scd_area_range
         self.scd_max_regions = scd_max_regions
         if isinstance(self.data_preprocessor, RegionPreprocessor):
@@ -164,8 +170,8 @@ class RegionAlignment(DistillationModel):
         if self.rla is not None:
             losses |= self._rla_loss(self.rla, student_map, targets, batch, counts['rla'])
         if self.scd is not None:
-            losses['loss_scd'] = self.scd.of_maps(
-                student_map, targets['map'], batch.boxes[chosen['scd']], avg_factor=counts['scd']
+            losses |= self._scd_loss(
+                self.scd, student_map, targets.get('map'), batch.boxes[chosen['scd']], counts['scd']
             )
         if self.retention is not None:
             losses['loss_retention'] = self.retention(
@@ -195,13 +201,23 @@ class RegionAlignment(DistillationModel):
         cosine = F.cosine_similarity(regions.detach(), crops, dim=-1).mean()
         return {'loss_rla': loss, 'region_crop_cosine': cosine}
 
+    @staticmethod
+    def _scd_loss(
+        scd: SCDLoss, student_map: Tensor, target_map: Tensor | None, boxes: Tensor, count: Tensor
+    ) -> dict[str, Tensor]:
+        loss = None
+        if target_map is not None:
+            loss = scd.of_maps(student_map, target_map, boxes, avg_factor=count)
+        return scd.logged(loss, boxes.device)
+
     def teacher_features(self, batch: RegionBatch) -> dict[str, Tensor]:
         """``map`` (B, D, h, w) for SCD and ``crops`` (R, D) for RLA, cached where asked.
 
-        And ``whole`` (B, D) for retention, which costs too little to be cached.
+        And ``whole`` (B, D) for retention, which costs too little to be cached. Without ``map``
+        before the start of SCD.
         """
         features: dict[str, Tensor] = {}
-        if self.scd is not None:
+        if self.scd is not None and self.scd.started:
             features['map'] = self._frozen('map', batch, self._target_map, self._map_version)
         if self.needs_crops:
             features['crops'] = self._frozen('crops', batch, self._crops, self._crops_version)

@@ -154,17 +154,22 @@ class RandomCropRegions:
 
 @TASK_UTILS.register_module()
 class ProposalRegions:
-    """Random boxes of a proposals file ("region proposals" of CLIPSelf, arXiv 2310.01403).
+    """Boxes of a proposals file ("region proposals" of CLIPSelf, arXiv 2310.01403).
 
-    The teacher's crop of a proposal is larger than the box in the published code: set
-    ``crop_enlarge=1.5`` of :class:`RegionPreprocessor`. An image without a valid proposal gets its
-    top-left quarter, as in the published code.
+    As in CLIPSelf's published code, ``max_regions`` boxes are drawn first and those of invalid area
+    then dropped, so that an image may get fewer; one that keeps none gets its top-left corner of
+    w / 4 x h / 4. The teacher's crop of a proposal is larger than the box there: set
+    ``crop_enlarge=1.5`` of :class:`RegionPreprocessor`.
+
+    The published RegionCLIP baseline takes the first 20 boxes of the file whatever their area:
+    ``shuffle=False, area_px=None, with_labels=True``.
 
     Args:
         proposal_file: JSON in one of the formats of :func:`load_proposals`.
         max_regions: Most boxes per image; 20 in CLIPSelf's published code.
-        area_px: (low, high) valid area in square pixels of the original image, after clipping to
-            it; 8^2 to 1024^2 in CLIPSelf's published code.
+        area_px: (low, high) valid area in square pixels of the original image, of the box as the
+            file gives it; 8^2 to 1024^2 in CLIPSelf's published code. None takes every area.
+        shuffle: Draw at random; otherwise the first boxes in the order of the file.
         with_labels: Also return the noun of each box, its position in the file's ``categories``,
             for :class:`RegionTextLoss`. An image without a valid proposal then gets no region.
 
@@ -178,13 +183,15 @@ class ProposalRegions:
         self,
         proposal_file: str,
         max_regions: int = 20,
-        area_px: tuple[float, float] = (8**2, 1024**2),
+        area_px: tuple[float, float] | None = (8**2, 1024**2),
+        shuffle: bool = True,
         with_labels: bool = False,
     ) -> None:
         _check_positive('max_regions', max_regions)
         self.proposal_file = str(proposal_file)
         self.max_regions = max_regions
-        self.area_px = area_px
+        self.area_px = (0.0, math.inf) if area_px is None else area_px
+        self.shuffle = shuffle
         self.with_labels = with_labels
         self.proposals = load_proposals(proposal_file)
         if with_labels and any((rows[:, 4] < 0).any() for rows in self.proposals.values()):
@@ -203,7 +210,7 @@ class ProposalRegions:
                 f'the file: {next(iter(self.proposals), None)!r}). Make the file for this folder.'
             )
         if lacking:
-            fallback = 'no region' if self.with_labels else 'the top-left quarter as region'
+            fallback = 'no region' if self.with_labels else 'the top-left w / 4 x h / 4'
             print_log(
                 f'{self.proposal_file} has no proposals for {len(lacking)} of {len(img_paths)} '
                 f'images (first: {lacking[0]}); they get {fallback}.',
@@ -217,15 +224,21 @@ class ProposalRegions:
         """Draw proposals; returns (R, 4) float32 xyxy in [0, 1], and (R,) labels if asked."""
         rows = proposals_of(self.proposals, img_path)
         rows = np.zeros((0, 5), np.float32) if rows is None else rows
+        order = generator.permutation(len(rows)) if self.shuffle else np.arange(len(rows))
+        rows = rows[order[: self.max_regions]]
         boxes = rows[:, :4].clip(0, np.array([width, height, width, height], np.float32))
-        area = (boxes[:, 2] - boxes[:, 0]).clip(0) * (boxes[:, 3] - boxes[:, 1]).clip(0)
-        valid = ((area >= self.area_px[0]) & (area <= self.area_px[1])).nonzero()[0]
-        chosen = generator.permutation(valid)[: self.max_regions]
+        low, high = self.area_px
+        valid = (_area(rows) >= low) & (_area(rows) <= high) & (_area(boxes) > 0)
         if self.with_labels:
-            return _normalise(boxes[chosen], width, height), rows[chosen, 4].astype(np.int64)
-        if len(chosen) == 0:
-            return np.array([[0, 0, 0.5, 0.5]], np.float32)
-        return _normalise(boxes[chosen], width, height)
+            return _normalise(boxes[valid], width, height), rows[valid, 4].astype(np.int64)
+        if not valid.any():
+            return np.array([[0, 0, 0.25, 0.25]], np.float32)
+        return _normalise(boxes[valid], width, height)
+
+
+def _area(boxes: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Areas (R,) of rows that begin with x1, y1, x2, y2; 0 where a side is not positive."""
+    return (boxes[:, 2] - boxes[:, 0]).clip(0) * (boxes[:, 3] - boxes[:, 1]).clip(0)
 
 
 def _check_positive(name: str, value: int) -> None:

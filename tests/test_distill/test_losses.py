@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import uuid
 
 import pytest
 import torch
+from mmengine.logging import MessageHub
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -97,6 +99,29 @@ class TestSCDLoss:
         other = tokens(2, 6, 4).requires_grad_()
         SCDLoss(**options)(other, tokens(2, 6, 4, seed=1)).backward()
         assert other.grad.abs().max() > 1e-3
+
+    @pytest.mark.parametrize(
+        ('start', 'iteration', 'length', 'started'),
+        [
+            (0.0, 0, 100, True),
+            (0.1, 0, 100, False),
+            # UniRefiner's published code: iteration / iterations > 0.1.
+            (0.1, 10, 100, False),
+            (0.1, 11, 100, True),
+            (0.5, 0, None, True),  # no training runs
+        ],
+    )
+    def test_start_is_a_share_of_the_training(self, monkeypatch, start, iteration, length, started):
+        hub = MessageHub(uuid.uuid4().hex)
+        hub.update_info('iter', iteration)
+        if length is not None:
+            hub.update_info('max_iters', length)
+        monkeypatch.setattr(MessageHub, 'get_current_instance', lambda: hub)
+        assert SCDLoss(start=start).started is started
+
+    def test_start_is_checked(self):
+        with pytest.raises(ValueError, match=r'start: expected a share .* got 1'):
+            SCDLoss(start=1)
 
     # 162: two regions at a time; 30: blocks of three rows of one region.
     @pytest.mark.parametrize('max_correlations', [2 * 81, 30])

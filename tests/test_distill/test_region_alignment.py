@@ -234,6 +234,7 @@ def test_modes():
         (dict(method='rla', rla=None), 'needs rla'),
         (dict(method='sc-rla', scd=None), 'needs scd'),
         (dict(method='r-sc-v', refiner=None), 'needs refiner'),
+        (dict(method='r-sc-v', scd=dict(type='SCDLoss', start=0.1)), 'would not learn before'),
     ],
 )
 def test_bad_configs(kwargs, message):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from mmengine.config import Config
 from mmengine.registry import TASK_UTILS
 
 from refineclip.distill.regions import GridRegions, ProposalRegions, RandomCropRegions
@@ -137,16 +138,34 @@ def test_proposals_by_hand(proposal_file: str) -> None:
     boxes = sampler(100, 100, rng(), 'root/a.jpg')
     expected = [[0, 0, 0.5, 0.4], [0.1, 0.1, 0.18, 0.18], [0.9, 0.9, 1, 1]]
     assert np.allclose(sorted(boxes.tolist()), expected)
-    sampler.max_regions = 2
-    draws = [sampler(100, 100, rng(seed), 'a.jpg') for seed in range(20)]
-    assert {len(draw) for draw in draws} == {2}
-    assert len({tuple(map(tuple, draw.round(2).tolist())) for draw in draws}) == 6  # orders too
+
+
+def test_proposals_are_drawn_first_and_filtered_then(proposal_file: str) -> None:
+    """CLIPSelf's published order: two of six boxes are drawn, and three of the six are valid."""
+    sampler = ProposalRegions(proposal_file, max_regions=2)
+    draws = [sampler(100, 100, rng(seed), 'a.jpg') for seed in range(300)]
+    corner = [[0, 0, 0.25, 0.25]]
+    fallbacks = sum(draw.tolist() == corner for draw in draws)
+    pairs = sum(len(draw) == 2 for draw in draws)
+    # Both drawn are invalid, or both valid, in 3 of 15 pairs each: 60 of 300, s.d. 7.
+    assert abs(fallbacks - 60) < 25
+    assert abs(pairs - 60) < 25
+    # In both orders: 2 x 3 pairs of valid boxes.
+    assert len({tuple(map(tuple, d.round(2).tolist())) for d in draws if len(d) == 2}) == 6
+
+
+def test_proposals_in_the_order_of_the_file(proposal_file: str) -> None:
+    sampler = ProposalRegions(proposal_file, max_regions=2, shuffle=False, area_px=None)
+    # The second has 56 square pixels, which the published filter would drop.
+    expected = [[0.1, 0.1, 0.18, 0.18], [0.1, 0.1, 0.17, 0.18]]
+    for seed in range(3):
+        assert np.allclose(sampler(100, 100, rng(seed), 'a.jpg'), expected)
 
 
 @pytest.mark.parametrize('name', ['small.jpg', 'none.jpg', 'unknown.jpg'])
-def test_no_valid_proposal_gives_the_top_left_quarter(proposal_file: str, name: str) -> None:
+def test_no_valid_proposal_gives_the_published_corner(proposal_file: str, name: str) -> None:
     boxes = ProposalRegions(proposal_file)(100, 60, rng(), name)
-    assert boxes.tolist() == [[0, 0, 0.5, 0.5]]
+    assert boxes.tolist() == [[0, 0, 0.25, 0.25]]
     assert boxes.dtype == np.float32
 
 
@@ -178,3 +197,12 @@ def test_labels(tmp_path: Path, proposal_file: str) -> None:
     }
     boxes, labels = sampler(100, 100, rng(), 'unknown.jpg')
     assert (boxes.shape, labels.shape, labels.dtype) == ((0, 4), (0,), np.int64)
+
+
+def test_nouns_are_sampled_as_published() -> None:
+    """CLIPSelf's RegionCLIP baseline: the first 20 annotations, whatever their area."""
+    root = Path(__file__).resolve().parents[2]
+    config = Config.fromfile(root / 'configs/_base_/datasets/coco_regions_nouns.py')
+    sampler = config.train_dataloader.dataset.region_sampler
+    assert (sampler.max_regions, sampler.shuffle, sampler.area_px) == (20, False, None)
+    assert sampler.with_labels

@@ -19,6 +19,8 @@ from refineclip.distill.hooks.atomic_checkpoint_hook import (
     AtomicLocalBackend,
     find_resumable,
 )
+from refineclip.distill.losses import SCDLoss
+from refineclip.distill.region_alignment import RegionAlignment
 
 from .toy_runs import (
     SpoilHook,
@@ -97,6 +99,36 @@ def test_resume_in_the_middle_of_an_epoch_is_exact(images, tmp_path):
     for index, slots in optimizers[0].items():
         for slot, value in slots.items():
             assert torch.equal(value, optimizers[1][index][slot])
+
+
+def late_start_config(images, work_dir, start, iters, **extra):
+    config = run_config(images, work_dir, iters=iters, **extra)
+    config.model.scd.start = start
+    return config
+
+
+def test_scd_starts_late_and_costs_nothing_before(images, tmp_path, monkeypatch):
+    """Ten iterations, start .3: weight 0 in iterations 0 to 3, and the teacher's map not made."""
+    made, logs = [], []
+    target_map, logged = RegionAlignment._target_map, SCDLoss.logged
+    monkeypatch.setattr(
+        RegionAlignment, '_target_map', lambda self, b: made.append(len(b)) or target_map(self, b)
+    )
+    monkeypatch.setattr(
+        SCDLoss, 'logged', lambda self, *args: logs.append(logged(self, *args)) or logs[-1]
+    )
+    train(late_start_config(images, tmp_path / 'late', 0.3, 10))
+    assert [log['scd_weight'].item() for log in logs] == [0.0] * 4 + [1.0] * 6
+    assert all((log['loss_scd'] == 0) == (log['scd_weight'] == 0) for log in logs)
+    assert len(made) == 6
+
+
+def test_a_late_start_is_exact_under_resume(images, tmp_path):
+    """The run dies before SCD sets in, and goes on from the checkpoint of iteration 2."""
+    whole = train(late_start_config(images, tmp_path / 'whole', 0.5, 6))
+    train_interrupted(late_start_config(images, tmp_path / 'parts', 0.5, 6), at=3)
+    resumed = train(late_start_config(images, tmp_path / 'parts', 0.5, 6, resume=True))
+    assert_same_state(whole, resumed)
 
 
 def test_killed_run_resumes_exactly(images, tmp_path, repo_root):

@@ -89,6 +89,27 @@ def test_loss_is_logged_and_starts_at_zero(task, scope, tmp_path):
     assert not any('teacher' in name for name in runner.model.state_dict())
 
 
+def test_a_late_start_runs_no_teacher_before(tmp_path):
+    """Three iterations, start .4: 0 and 1 are before it."""
+    config = host_config('segmentation', tmp_path, 'mmseg')
+    config.custom_hooks[0].scd.start = 0.4
+    runner = Runner.from_cfg(config)
+    hook = next(h for h in runner.hooks if type(h).__name__ == 'SCDHook')
+    record, passes = RecordHook(), []
+    runner.register_hook(record)
+    find = hook.before_run
+
+    def before_run(runner):
+        find(runner)
+        hook.teacher.register_forward_pre_hook(lambda *args: passes.append(1))
+
+    hook.before_run = before_run
+    runner.train()
+    assert [log['scd_weight'] for log in record.logs] == [0, 0, 1]
+    assert [log['loss_scd'] > 0 for log in record.logs] == [False, False, True]
+    assert len(passes) == 1
+
+
 @pytest.mark.parametrize('accumulative_counts', [1, 3])
 def test_gradient_reaches_the_backbone(tmp_path, accumulative_counts):
     """With another teacher, SCD moves the blocks far more than the host's own losses do."""

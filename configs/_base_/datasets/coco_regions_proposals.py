@@ -9,7 +9,7 @@ train_dataloader = dict(
             _delete_=True,
             type='ProposalRegions',
             proposal_file='data/coco/proposals/train2017_proposals.json',
-            # CLIPSelf's published code: at most 20 boxes of 8^2 to 1024^2 square pixels.
+            # CLIPSelf's published code: 20 random boxes, of which those of 8^2 to 1024^2 px stay.
             max_regions=20,
             area_px=(8**2, 1024**2),
         ),

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from refineclip.datasets.image_folder import build_region_sampler
 
 from ..distillation_model import mean_over_processes
+from ..losses.scd_loss import SCDLoss
 
 
 @HOOKS.register_module()
@@ -31,7 +32,7 @@ class SCDHook(Hook):
 
     Args:
         backbone: Attribute path of the :class:`RefinerCLIP` in the model.
-        scd: Config of :class:`SCDLoss`.
+        scd: Config of :class:`SCDLoss`; its ``start`` counts iterations of the host's training.
         region_sampler: Config of a region sampler; regions are drawn anew each iteration, on the
             unpadded part of each image.
         teacher: Config of the frozen :class:`RefinerCLIP` to follow, with its Refiner if R-SCD is
@@ -53,7 +54,7 @@ class SCDHook(Hook):
         seed: int = 0,
     ) -> None:
         self.backbone = backbone
-        self.scd = MODELS.build(scd or dict(type='SCDLoss'))
+        self.scd: SCDLoss = MODELS.build(scd or dict(type='SCDLoss'))
         self.region_sampler = build_region_sampler(region_sampler or dict(type='GridRegions'))
         if hasattr(self.region_sampler, 'check_images'):
             raise ValueError(
@@ -117,6 +118,8 @@ class SCDHook(Hook):
         if seen is None or kwargs.get('mode') != 'loss':
             return None
         images, student_map = seen
+        if not self.scd.started:
+            return {**output, **self.scd.logged(None, images.device)}
         assert self.teacher is not None
         with torch.no_grad():
             teacher_map = self.teacher(images)[self.level]
@@ -127,7 +130,7 @@ class SCDHook(Hook):
             boxes,
             avg_factor=mean_over_processes(len(boxes), boxes.device),
         )
-        return {**output, 'loss_scd': loss}
+        return {**output, **self.scd.logged(loss, images.device)}
 
     def _draw_boxes(self, images: Tensor, data_samples: list | None) -> Tensor:
         iteration = MessageHub.get_current_instance().get_info('iter', 0)

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 import torch
+from mmengine.logging import MessageHub
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
@@ -197,9 +198,9 @@ class SCDLoss(nn.Module):
     ``max_correlations``; above it they are streamed in pieces whose gradient is formed at once: a
     few regions at a time, and a block of rows of one region where a single (L, L) is too large.
 
-    Two published forms are one config away: the plain softmax form (defaults), and the min-max form
+    Two forms are one config away: the plain softmax form (defaults), and the published min-max form
     of the first author's later UniRefiner: ``normalize='minmax', student_temperature=0.2,
-    teacher_temperature=0.2, detach_keys=True, loss_weight=0.4``.
+    teacher_temperature=0.2, detach_keys=True, loss_weight=0.4, start=0.1``.
 
     Args:
         student_temperature: Not stated in the paper; default 0.1 from this project's pilots. For
@@ -212,11 +213,15 @@ class SCDLoss(nn.Module):
         roi_size: Side of the RoIAlign grid, ``L = roi_size ** 2``. Not stated in the paper; default
             8 from this project's pilots.
         loss_weight: Lambda. Not stated in the paper; 1 from the pilot on real photos.
+        start: Share of the training's iterations after which the term sets in; 0 from the first on.
+            Not stated in the paper; 0.1 in UniRefiner's published code. Who trains with this loss
+            asks :attr:`started`, which depends on the iteration alone, so a resumed run agrees.
         max_correlations: Elements of the largest correlation tensor kept at once (2 ** 25: 128
             MiB); about ten of them live together.
 
     Raises:
-        ValueError: On an unknown ``normalize`` or ``divergence``, or a temperature <= 0.
+        ValueError: On an unknown ``normalize`` or ``divergence``, a temperature <= 0, or a
+            ``start`` outside [0, 1).
     """
 
     def __init__(
@@ -228,6 +233,7 @@ class SCDLoss(nn.Module):
         divergence: str = 'ce',
         roi_size: int = 8,
         loss_weight: float = 1.0,
+        start: float = 0.0,
         max_correlations: int = 2**25,
     ) -> None:
         super().__init__()
@@ -240,6 +246,8 @@ class SCDLoss(nn.Module):
                 'temperatures: expected values > 0, '
                 f'got {student_temperature} and {teacher_temperature}'
             )
+        if not 0 <= start < 1:
+            raise ValueError(f'start: expected a share of the training in [0, 1), got {start}')
         self.options: dict[str, Any] = dict(
             student_temperature=student_temperature,
             teacher_temperature=teacher_temperature,
@@ -249,7 +257,25 @@ class SCDLoss(nn.Module):
         )
         self.roi_size = roi_size
         self.loss_weight = loss_weight
+        self.start = start
         self.max_correlations = max_correlations
+
+    @property
+    def started(self) -> bool:
+        """Whether the running training is past ``start``; True where none runs."""
+        hub = MessageHub.get_current_instance()
+        length = hub.get_info('max_iters')
+        if self.start == 0 or length is None:
+            return True
+        return hub.get_info('iter', 0) > self.start * length
+
+    def logged(self, loss: Tensor | None, device: torch.device) -> dict[str, Tensor]:
+        """``loss_scd`` and, with a late start, the weight in force; zeros for None, before it."""
+        zero = torch.zeros((), device=device)
+        logs = {'loss_scd': zero if loss is None else loss}
+        if self.start > 0:
+            logs['scd_weight'] = zero if loss is None else zero + self.loss_weight
+        return logs
 
     def forward(
         self, student: Tensor, teacher: Tensor, avg_factor: float | Tensor | None = None
