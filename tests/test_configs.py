@@ -141,3 +141,9 @@ def test_metafile_points_at_real_configs(path: Path) -> None:
         assert (ROOT / model['Config']).is_file(), model['Config']
         assert model['Name'] == Path(model['Config']).stem
         assert model['In Collection'] in collections
+
+
+@pytest.mark.parametrize('path', sorted((ROOT / 'configs').rglob('metafile.yml')), ids=name_of)
+def test_metafile_lists_every_config_beside_it(path: Path) -> None:
+    listed = {model['Name'] for model in yaml.safe_load(path.read_text())['Models']}
+    assert {config.stem for config in path.parent.glob('*.py')} == listed

@@ -4,12 +4,28 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import open_clip
 import pytest
 from mmengine.config import Config, ConfigDict
 
 ROOT = Path(__file__).resolve().parents[1]
 FVIT = ROOT / 'configs/detection/fvit'
 CAUSE = ROOT / 'projects/cause/configs'
+DISTILL = ROOT / 'configs/distill/r-sc-clipself'
+TOWERS = {
+    'eva02-vit-b16': 1024,
+    'eva02-vit-l14-336': 896,
+    'openai-vit-b16': 1024,
+    'openai-vit-l14-336': 896,
+    'siglip2-vit-b16': 1024,
+    'siglip2-vit-l16-384': 1024,
+    'dfn-vit-b16': 1024,
+    'dfn-vit-l14': 896,
+}
+
+
+def distill_config(tower: str) -> Path:
+    return DISTILL / f'r-sc-clipself_{tower}_8xb2-amp-6e_coco-{TOWERS[tower]}.py'
 
 
 def read(path: Path) -> Config:
@@ -55,3 +71,58 @@ def test_cause_stage_2_takes_the_published_optimiser(stem: str, decay: float, cl
     wrapper = read(CAUSE / f'{stem}.py').optim_wrapper
     assert wrapper.optimizer == dict(type='Adam', lr=1e-3, weight_decay=decay)
     assert wrapper.clip_grad == dict(max_norm=clip)
+
+
+def test_openai_l14_as_its_author_ran_it() -> None:
+    """CLIPSelf issue 25: 672 px, the last 6 or 12 layers; 2 images a step as its code runs."""
+    cfg = read(DISTILL / 'r-sc-clipself_openai-vit-l14-336_1xb2-amp-44k_coco-672.py')
+    assert (cfg.model.data_preprocessor.image_size, cfg.model.data_preprocessor.crop_size) == (
+        672,
+        336,
+    )
+    assert cfg.model.student.trainable_blocks == 12
+    assert (cfg.train_dataloader.batch_size, cfg.train_cfg.max_iters) == (2, 44358)
+    ensemble = [hook for hook in cfg.custom_hooks if hook.type == 'WeightEnsembleHook']
+    assert [hook.alpha for hook in ensemble] == [0.95]
+
+
+@pytest.mark.parametrize('tower', TOWERS)
+def test_distillation_fits_its_tower(tower: str) -> None:
+    """CLIPSelf: 64 x 64 tokens, crops of the native size, the tower's own normalisation."""
+    cfg = read(distill_config(tower))
+    preprocessor, student = cfg.model.data_preprocessor, cfg.model.student
+    library = open_clip.get_pretrained_cfg(student.model, student.pretrained)
+    for name in ('mean', 'std'):
+        own = [255 * value for value in library[name]]
+        assert preprocessor[name] == pytest.approx(own, abs=1e-3)
+    vision = open_clip.get_model_config(student.model)['vision_cfg']
+    assert preprocessor.crop_size == vision['image_size']
+    patch = 14 if 'l14' in tower else 16
+    assert preprocessor.image_size == TOWERS[tower] == 64 * patch
+    # T2: the published code looks for 'vit' in the model's name, which EVA's has not.
+    betas = (0.9, 0.999) if tower.startswith('eva02') else (0.9, 0.98)
+    assert tuple(cfg.optim_wrapper.optimizer.betas) == betas
+    # The checkpoint that stage 2 waits for is the one that stage 1 of the same tower writes.
+    stem = Path(cfg.model.refiner.checkpoint).parent.name
+    stage1 = read(ROOT / f'configs/refiner/clip/{stem}.py').model
+    assert (stage1.encoder.model, stage1.encoder.pretrained) == (student.model, student.pretrained)
+    assert stage1.encoder.refiner.num_blocks == cfg.model.refiner.num_blocks
+    assert stage1.data_preprocessor.mean == preprocessor.mean
+
+
+@pytest.mark.parametrize('tower', TOWERS)
+def test_fvit_fits_its_tower_and_takes_refined_weights_by_one_key(tower: str) -> None:
+    size = 640 if 'b16' in tower else 896
+    cfg = read(FVIT / f'fvit_{tower}_8xb8-amp-3e_ov-coco-{size}.py')
+    model = cfg.model
+    box_head = model.roi_head.bbox_head
+    library = open_clip.get_model_config(model.backbone.model)
+    assert box_head.fc_out_channels == library['embed_dim']
+    for owner in (box_head.classifier.text, read(distill_config(tower)).model.student):
+        assert (owner.model, owner.pretrained) == (model.backbone.model, model.backbone.pretrained)
+    assert model.data_preprocessor.pad_size_divisor == size
+    assert model.backbone.out_indices == ((3, 5, 7, 11) if 'b16' in tower else (6, 10, 14, 23))
+    strides = [3.5, 7, 14, 28] if 'l14' in tower else [4, 8, 16, 32]
+    assert model.roi_head.bbox_roi_extractor.featmap_strides == strides
+    assert model.rpn_head.anchor_generator.strides[:4] == strides
+    assert model.backbone.init_cfg == dict(type='Pretrained', checkpoint=None)

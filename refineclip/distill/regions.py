@@ -159,7 +159,8 @@ class ProposalRegions:
     As in CLIPSelf's published code, ``max_regions`` boxes are drawn first and those of invalid area
     then dropped, so that an image may get fewer; one that keeps none gets its top-left corner of
     w / 4 x h / 4. The teacher's crop of a proposal is larger than the box there: set
-    ``crop_enlarge=1.5`` of :class:`RegionPreprocessor`.
+    ``crop_enlarge=1.5`` of :class:`RegionPreprocessor`. That enlarges the crop of the corner, too,
+    which the published code does not.
 
     The published RegionCLIP baseline takes the first 20 boxes of the file whatever their area:
     ``shuffle=False, area_px=None, with_labels=True``.

@@ -44,6 +44,9 @@ model = dict(
     ),
     roi_head=dict(
         type='FViTRoIHead',
+        # The temperature to retune for other or refined weights is vlm_temperature: DeCLIP, which
+        # changes nothing else for its backbones, names 45 (OV-COCO) and 90 (OV-LVIS).
+        # --cfg-options model.roi_head.score_fusion.vlm_temperature=45
         score_fusion=dict(alpha=0.1, beta=0.8, vlm_temperature=75.0),
         bbox_roi_extractor=dict(
             type='SingleRoIExtractor',

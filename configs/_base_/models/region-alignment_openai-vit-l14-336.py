@@ -1,6 +1,6 @@
 # OpenAI CLIP ViT-L/14-336 (quick GELU comes with these weights): sizes of the EVA-02 preset, since
-# CLIPSelf publishes no script for this tower. The 336 px weights are the ones whose native size is
-# the preset's crop size.
+# CLIPSelf publishes no script for this tower; what its author says of it is the 672 px preset. The
+# 336 px weights are the ones whose native size is the preset's crop size.
 _base_ = './region-alignment.py'
 
 model = dict(

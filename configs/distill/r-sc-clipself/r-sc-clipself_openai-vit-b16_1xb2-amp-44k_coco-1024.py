@@ -1,4 +1,5 @@
-# As published: CLIPSelf's code trains on 2 images a step (see region-alignment_44k.py).
+# CLIPSelf's code as it runs, 2 images a step (see region-alignment_44k.py), on a tower that it
+# publishes no script for: sizes, trained blocks and alpha of its EVA-02 script.
 _base_ = [
     '../../_base_/models/region-alignment_openai-vit-b16.py',
     '../../_base_/datasets/coco_regions_grid.py',

@@ -1,4 +1,6 @@
-# As published: CLIPSelf's code trains on 2 images a step (see region-alignment_44k.py).
+# CLIPSelf's code as it runs, 2 images a step (see region-alignment_44k.py), on a tower that it
+# publishes no script for: sizes, trained blocks and alpha of its EVA-02 script. Its author says not
+# to use them with this tower: see the 672 px preset.
 _base_ = [
     '../../_base_/models/region-alignment_openai-vit-l14-336.py',
     '../../_base_/datasets/coco_regions_grid.py',
