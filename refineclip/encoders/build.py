@@ -37,6 +37,7 @@ def build_clip(
     text: bool = True,
     precision: str = 'fp32',
     model_kwargs: dict[str, Any] | None = None,
+    position_interpolation: str | None = None,
 ) -> DenseCLIP:
     """Build an image encoder with dense maps, and its text tower if it has one.
 
@@ -52,6 +53,11 @@ def build_clip(
         precision: ``'fp32'``, ``'bf16'`` or ``'fp16'``: type of all weights.
         model_kwargs: For timm names, arguments of ``timm.create_model``; otherwise overrides of the
             open_clip config, merged one level deep.
+        position_interpolation: How the position embedding is resized to other image sizes and from
+            files of another grid, a key of
+            :data:`~refineclip.encoders.position_interpolation.POSITION_INTERPOLATIONS`
+            (``'bicubic'``, ``'bicubic-antialias'``, ...). None takes what the tower's published
+            code does, which is plain bicubic for OpenAI, OpenCLIP and EVA towers.
 
     Returns:
         The model, in training mode as libraries return it, every parameter trainable.
@@ -63,13 +69,20 @@ def build_clip(
     if precision not in _DTYPES:
         raise ValueError(f'expected precision out of {sorted(_DTYPES)}, got {precision!r}')
     if isinstance(model, str) and model.startswith(TIMM_PREFIX):
-        clip = _build_timm(model.removeprefix(TIMM_PREFIX), pretrained, model_kwargs or {})
+        name = model.removeprefix(TIMM_PREFIX)
+        clip = _build_timm(name, pretrained, model_kwargs or {}, position_interpolation)
     else:
-        clip = _build_open_clip(resolve_source(model, pretrained), text, model_kwargs or {})
+        source = resolve_source(model, pretrained)
+        clip = _build_open_clip(source, text, model_kwargs or {}, position_interpolation)
     return clip.to(_DTYPES[precision])
 
 
-def _build_timm(name: str, pretrained: str | None, model_kwargs: dict[str, Any]) -> DenseCLIP:
+def _build_timm(
+    name: str,
+    pretrained: str | None,
+    model_kwargs: dict[str, Any],
+    position_interpolation: str | None,
+) -> DenseCLIP:
     """Build a vision-only model of timm."""
     arch, _ = split_model_name_tag(name)
     if not timm.is_model(arch):
@@ -89,13 +102,18 @@ def _build_timm(name: str, pretrained: str | None, model_kwargs: dict[str, Any])
         **{'num_classes': 0, **model_kwargs},
     )
     config = tower.pretrained_cfg
-    clip = DenseCLIP(TimmViT(tower, config['mean'], config['std']))
+    clip = DenseCLIP(TimmViT(tower, config['mean'], config['std'], position_interpolation))
     if pretrained is not None and from_file:
         load_weights(clip, pretrained)
     return clip
 
 
-def _build_open_clip(source: ModelSource, text: bool, model_kwargs: dict[str, Any]) -> DenseCLIP:
+def _build_open_clip(
+    source: ModelSource,
+    text: bool,
+    model_kwargs: dict[str, Any],
+    position_interpolation: str | None,
+) -> DenseCLIP:
     """Build a model from an open_clip config and load its weights."""
     config = _clean_config(source.config, model_kwargs)
     state = None if source.checkpoint is None else read_checkpoint(source.checkpoint)
@@ -112,7 +130,7 @@ def _build_open_clip(source: ModelSource, text: bool, model_kwargs: dict[str, An
         )
         scale, bias = _logit_parameters(config)
     clip = DenseCLIP(
-        wrap_tower(visual, source.image_mean, source.image_std),
+        wrap_tower(visual, source.image_mean, source.image_std, position_interpolation),
         text=library.text if text else None,
         logit_scale=scale,
         logit_bias=bias,
@@ -169,16 +187,23 @@ def wrap_tower(
     tower: nn.Module,
     image_mean: tuple[float, float, float],
     image_std: tuple[float, float, float],
+    position_interpolation: str | None = None,
 ) -> DenseViT:
     """Wrap a vision tower that a library built.
+
+    Args:
+        tower: open_clip's tower, native or an adapter around a timm model.
+        image_mean: Mean of the RGB channels, in [0, 1].
+        image_std: Standard deviation of the RGB channels, in [0, 1].
+        position_interpolation: See :func:`build_clip`.
 
     Raises:
         ValueError: If the tower is no vision transformer.
     """
     if isinstance(tower, VisionTransformer):
-        return OpenCLIPViT(tower, image_mean, image_std)
+        return OpenCLIPViT(tower, image_mean, image_std, position_interpolation or 'bicubic')
     if isinstance(tower, TimmModel):
-        return TimmViT(tower, image_mean, image_std)
+        return TimmViT(tower, image_mean, image_std, position_interpolation)
     raise ValueError(
         f'expected a vision transformer of open_clip or timm, got {type(tower).__name__}'
     )

@@ -13,6 +13,7 @@ from torch.utils.checkpoint import checkpoint
 
 from .blocks import BlockView
 from .dense_modes import get_dense_mode
+from .position_interpolation import check_position_interpolation, resize_position
 
 # nn.ModuleList in open_clip and Eva, nn.Sequential in timm's ViT; their slices share no type.
 Blocks = Any
@@ -30,12 +31,15 @@ class DenseViT(nn.Module):
         model: The library's vision tower.
         image_mean: Mean of the RGB channels, in [0, 1].
         image_std: Standard deviation of the RGB channels, in [0, 1].
+        position_interpolation: How the position embedding is resized to other grids, a key of
+            :data:`refineclip.encoders.position_interpolation.POSITION_INTERPOLATIONS`.
 
     Attributes:
         patch_size: Side of a patch in pixels.
         width: Token width W.
         embed_dim: Width D of what :meth:`project` returns.
         num_prefix_tokens: Class and register tokens before the grid.
+        num_class_tokens: How many of those are class tokens: 1, or 0.
         native_size: (height, width) in pixels that the position embedding was made for.
         with_cp: Recompute blocks in the backward pass to save memory.
         attention_backend: Kernel that scaled dot product attention must take; None lets PyTorch
@@ -46,6 +50,7 @@ class DenseViT(nn.Module):
     width: int
     embed_dim: int
     num_prefix_tokens: int
+    num_class_tokens: int
     native_size: tuple[int, int]
 
     def __init__(
@@ -53,12 +58,14 @@ class DenseViT(nn.Module):
         model: nn.Module,
         image_mean: tuple[float, float, float],
         image_std: tuple[float, float, float],
+        position_interpolation: str,
     ) -> None:
         super().__init__()
         # Any: the libraries' towers share no type; what is read of them is named in each subclass.
         self.model: Any = model
         self.image_mean = tuple(image_mean)
         self.image_std = tuple(image_std)
+        self.position_interpolation = check_position_interpolation(position_interpolation)
         self.with_cp = False
         self.attention_backend: SDPBackend | None = None
 
@@ -127,6 +134,14 @@ class DenseViT(nn.Module):
             )
         grid = self._grid(images.shape[2], images.shape[3])
         return self._embed(images, grid), grid
+
+    def _position(self, position: Tensor, native: Grid, grid: Grid) -> Tensor:
+        """Resize a position embedding ``(1, N, W)`` of a native grid; prefix slots are kept."""
+        prefix, patches = position.split(
+            [position.shape[1] - native[0] * native[1], native[0] * native[1]], dim=1
+        )
+        patches = resize_position(patches, native, grid, self.position_interpolation)
+        return torch.cat((prefix, patches), dim=1)
 
     def _grid(self, height: int, width: int) -> Grid:
         """Return the token grid of an image size in pixels."""

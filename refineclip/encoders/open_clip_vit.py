@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 from open_clip.transformer import VisionTransformer
-from timm.layers import resample_abs_pos_embed
 from torch import Tensor, nn
 
 from .blocks import BlockView, OpenCLIPBlockView
@@ -15,12 +14,14 @@ class OpenCLIPViT(DenseViT):
     """Dense encoder over :class:`open_clip.transformer.VisionTransformer`.
 
     open_clip's own forward accepts its native size only; here the position embedding is resized
-    (bicubic, class slot kept) to the grid of the image.
+    to the grid of the image.
 
     Args:
         model: The library's vision tower.
         image_mean: Mean of the RGB channels, in [0, 1].
         image_std: Standard deviation of the RGB channels, in [0, 1].
+        position_interpolation: See :class:`DenseViT`; plain bicubic as CLIPSelf, CAT-Seg and the
+            training-free methods do.
 
     Raises:
         ValueError: If the tower has an attentional pooler (CoCa), patch dropout or rectangular
@@ -32,8 +33,9 @@ class OpenCLIPViT(DenseViT):
         model: VisionTransformer,
         image_mean: tuple[float, float, float],
         image_std: tuple[float, float, float],
+        position_interpolation: str = 'bicubic',
     ) -> None:
-        super().__init__(model, image_mean, image_std)
+        super().__init__(model, image_mean, image_std, position_interpolation)
         if model.attn_pool is not None:
             raise ValueError(
                 'expected a tower that pools its tokens, got an attentional pooler (CoCa)'
@@ -47,7 +49,7 @@ class OpenCLIPViT(DenseViT):
         self.patch_size = model.patch_size[0]
         self.width = model.conv1.out_channels
         self.embed_dim = model.output_dim
-        self.num_prefix_tokens = 1
+        self.num_prefix_tokens = self.num_class_tokens = 1
         self.native_size = tuple(model.image_size)
 
     @property
@@ -80,7 +82,5 @@ class OpenCLIPViT(DenseViT):
         model = self.model
         patches = model.conv1(images).flatten(2).transpose(1, 2)
         prefix = model.class_embedding.to(patches.dtype).expand(patches.shape[0], 1, -1)
-        position = resample_abs_pos_embed(
-            model.positional_embedding[None], new_size=list(grid), old_size=list(model.grid_size)
-        )
+        position = self._position(model.positional_embedding[None], model.grid_size, grid)
         return model.ln_pre(torch.cat((prefix, patches), dim=1) + position.to(patches.dtype))

@@ -38,6 +38,9 @@ class RefinerCLIP(BaseModule):
             vision only), or an inline open_clip config.
         pretrained: Tag of the library, file, ``'local-dir:...'``, or ``None`` (random weights).
         model_kwargs: Extra arguments of the timm model (toy sizes in tests).
+        position_interpolation: How the position embedding is resized to other image sizes; None
+            takes that of the tower's published code. See
+            :func:`refineclip.encoders.build.build_clip`.
         dense_mode: What the last block does for dense maps; ``'value'`` is CLIPSelf's. See
             :func:`refineclip.encoders.dense_modes.list_dense_modes`.
         refiner: ``dict(num_blocks=3, input='block', checkpoint=None)``; with it, dense maps are the
@@ -71,6 +74,7 @@ class RefinerCLIP(BaseModule):
         model: str | dict,
         pretrained: str | None = None,
         model_kwargs: dict | None = None,
+        position_interpolation: str | None = None,
         dense_mode: str = 'value',
         refiner: dict | None = None,
         out_indices: Sequence[int] | None = None,
@@ -85,7 +89,13 @@ class RefinerCLIP(BaseModule):
     ) -> None:
         super().__init__(init_cfg)
         get_dense_mode(dense_mode)
-        self.visual = build_clip(model, pretrained, text=False, model_kwargs=model_kwargs).visual
+        self.visual = build_clip(
+            model,
+            pretrained,
+            text=False,
+            model_kwargs=model_kwargs,
+            position_interpolation=position_interpolation,
+        ).visual
         self.visual.with_cp = with_cp
         self.visual.attention_backend = _attention_backend(attention_backend)
         self.dense_mode = dense_mode

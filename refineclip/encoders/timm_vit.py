@@ -1,4 +1,4 @@
-"""timm vision transformers as dense encoders: EVA-02-CLIP, SigLIP(2), DINOv2, DINOv3."""
+"""timm vision transformers as dense encoders: EVA-02, SigLIP, PE, DINO, RADIO, TIPS, MobileCLIP."""
 
 from __future__ import annotations
 
@@ -7,13 +7,28 @@ from typing import Any
 
 import torch
 from open_clip.timm_model import TimmModel
-from timm.layers import Format, PatchEmbed, RotaryEmbeddingMixed
+from timm.layers import HybridEmbed, PatchEmbed, RotaryEmbeddingMixed
 from timm.models.eva import Eva, EvaBlock
+from timm.models.fastvit import FastVit
+from timm.models.naflexvit import NaFlexVit
 from timm.models.vision_transformer import Block, VisionTransformer
+from timm.models.vision_transformer_hybrid import ConvStem
 from torch import Tensor, nn
 
 from .blocks import BlockView, EvaBlockView, TimmBlockView
 from .dense_vit import Blocks, DenseViT, Grid
+from .position_interpolation import default_position_interpolation
+
+_INSTEAD = {
+    FastVit: (
+        'a convolutional network whose last stage has a stride of 32 or 64 pixels; take '
+        'MobileCLIP2-B or MobileCLIP2-L-14'
+    ),
+    NaFlexVit: (
+        "whose patches and positions travel as dictionaries; take timm's tower of fixed size with "
+        "the same weights, e.g. 'ViT-B-16-SigLIP2' or 'timm/vit_base_patch16_radio_v3'"
+    ),
+}
 
 # Enough for multi-scale training; one entry of a 64 x 64 grid takes 2 MiB.
 _MAX_CACHED_GRIDS = 16
@@ -22,14 +37,16 @@ _MAX_CACHED_GRIDS = 16
 class TimmViT(DenseViT):
     """Dense encoder over timm's ``VisionTransformer`` and ``Eva``.
 
-    The model is bare or inside open_clip's ``TimmModel``. The trunk is switched to timm's dynamic
-    image size, which changes no parameter. RoPE is computed for the true (h, w) of each image and
-    cached by that pair.
+    The model is bare or inside open_clip's ``TimmModel``. Its parameters are not changed; position
+    embedding and RoPE are computed here for the true (h, w) of each image, as the family's
+    published code does: RoPE of EVA-02 is rescaled to the grid it was trained on, that of
+    Perception Encoder counts on.
 
     Args:
         model: A timm model, or open_clip's adapter around one.
         image_mean: Mean of the RGB channels, in [0, 1].
         image_std: Standard deviation of the RGB channels, in [0, 1].
+        position_interpolation: See :class:`DenseViT`; None takes that of the published code.
 
     Raises:
         ValueError: If the tower is no plain ViT: other model or block types, patch dropout,
@@ -41,21 +58,27 @@ class TimmViT(DenseViT):
         model: nn.Module,
         image_mean: tuple[float, float, float],
         image_std: tuple[float, float, float],
+        position_interpolation: str | None = None,
     ) -> None:
-        super().__init__(model, image_mean, image_std)
-        trunk = self.trunk
+        trunk = model.trunk if isinstance(model, TimmModel) else model
         _check_trunk(trunk)
-        _set_dynamic_size(trunk)
+        architecture = trunk.pretrained_cfg['architecture']
+        if position_interpolation is None:
+            position_interpolation = default_position_interpolation(architecture)
+        super().__init__(model, image_mean, image_std, position_interpolation)
+        trunk.patch_embed.strict_img_size = False
         adapter_layers = dict(model.head.named_children()) if isinstance(model, TimmModel) else {}
         if 'pool' in adapter_layers:
             raise ValueError(
                 'expected a tower that pools inside timm, got an open_clip attention pool'
             )
-        self.patch_size = trunk.patch_embed.patch_size[0]
+        self.patch_size = _patch_size(trunk)
         self.width = trunk.embed_dim
         self.embed_dim = _output_width(trunk, list(adapter_layers.values()))
         self.num_prefix_tokens = trunk.num_prefix_tokens
+        self.num_class_tokens = int(trunk.cls_token is not None)
         self.native_size = tuple(trunk.patch_embed.img_size)
+        self._rope_counts_on = architecture.startswith('vit_pe_')
         self._rope_cache: dict[tuple[Any, ...], Tensor] = {}
 
     @property
@@ -100,8 +123,21 @@ class TimmViT(DenseViT):
     def _embed(self, images: Tensor, grid: Grid) -> Tensor:
         """See :meth:`DenseViT._embed`."""
         trunk = self.trunk
-        tokens = trunk._pos_embed(trunk.patch_embed(images))
-        return trunk.norm_pre(tokens[0] if isinstance(trunk, Eva) else tokens)
+        patches = trunk.patch_embed(images)
+        if patches.ndim == 4:  # (B, h, w, W): built for dynamic sizes
+            patches = patches.flatten(1, 2)
+        prefix = [
+            token.expand(len(images), -1, -1)
+            for token in (trunk.cls_token, trunk.reg_token)
+            if token is not None
+        ]
+        tokens = torch.cat([*prefix, patches], dim=1)
+        if trunk.pos_embed is not None:
+            position = self._position(trunk.pos_embed, trunk.patch_embed.grid_size, grid)
+            # Without slots for class and register tokens, those get nothing added.
+            missing = tokens.shape[1] - position.shape[1]
+            tokens = tokens + nn.functional.pad(position, (0, 0, missing, 0))
+        return trunk.norm_pre(trunk.pos_drop(tokens))
 
     def _rope(self, index: int, grid: Grid) -> Tensor | None:
         """Return the rotary embedding of a grid for one block, or None if the trunk has none."""
@@ -117,18 +153,28 @@ class TimmViT(DenseViT):
         if key not in self._rope_cache:
             while len(self._rope_cache) >= _MAX_CACHED_GRIDS:
                 self._rope_cache.pop(next(iter(self._rope_cache)))
-            self._rope_cache[key] = _rope_embedding(rope, grid)
+            self._rope_cache[key] = _rope_embedding(rope, grid, self._rope_counts_on)
         return self._rope_cache[key]
 
 
-def _rope_embedding(rope: Any, grid: Grid) -> Tensor:
-    """Compute a fixed rotary embedding ``(h * w, 2 * d)``."""
+def _rope_embedding(rope: Any, grid: Grid, counts_on: bool) -> Tensor:
+    """Compute a fixed rotary embedding ``(h * w, 2 * d)``.
+
+    Args:
+        rope: timm's module.
+        grid: Token grid (h, w).
+        counts_on: Positions are 1, 2, 3, ... on every grid, where timm would squeeze a larger grid
+            into the trained one.
+    """
     # A cache filled under inference mode could not be used by a later training step.
     with torch.inference_mode(False), torch.no_grad():
+        if counts_on:
+            rope = copy.deepcopy(rope)
+            rope.ref_feat_shape = None
         if getattr(rope, 'feat_shape', None) is None:
             return rope.get_embed(shape=list(grid))
         # timm's fixed-size RoPE ignores the shape that it is asked for, so a copy is moved to the
-        # grid.
+        # grid. The detour makes it compute anew where the grid is the one it has.
         rope = copy.deepcopy(rope)
         rope.update_feat_shape(list(grid))
         return rope.get_embed()
@@ -138,14 +184,17 @@ def _check_trunk(trunk: Any) -> None:
     """Raise a ValueError if a timm model is not a ViT that can be taken apart."""
     block_type = {VisionTransformer: Block, Eva: EvaBlock}.get(type(trunk))
     if block_type is None:
+        instead = _INSTEAD.get(type(trunk))
         raise ValueError(
-            f'expected a timm VisionTransformer or Eva, got {type(trunk).__name__}; choose a plain '
-            'ViT'
+            f'expected a timm VisionTransformer or Eva, got {type(trunk).__name__}'
+            + (f', {instead}' if instead else '; choose a plain ViT')
         )
-    if type(trunk.patch_embed) is not PatchEmbed:
+    stem = trunk.patch_embed
+    # MobileCLIP's stem: convolutions without overlap, so a token still sees its own patch only.
+    is_stem = type(stem) is HybridEmbed and type(stem.backbone) is ConvStem
+    if type(stem) is not PatchEmbed and not is_stem:
         raise ValueError(
-            f'expected a plain patch embedding, got {type(trunk.patch_embed).__name__}; choose a '
-            'plain ViT'
+            f'expected a plain patch embedding, got {type(stem).__name__}; choose a plain ViT'
         )
     kinds = {type(block) for block in trunk.blocks}
     if kinds != {block_type}:
@@ -155,17 +204,16 @@ def _check_trunk(trunk: Any) -> None:
         raise ValueError(
             'expected a tower without patch dropout, got one; set patch_drop_rate to 0'
         )
-    patch = trunk.patch_embed.patch_size
+    patch = stem.patch_size
     if patch[0] != patch[1]:
         raise ValueError(f'expected square patches, got {patch}')
 
 
-def _set_dynamic_size(trunk: Any) -> None:
-    """Set what timm's ``dynamic_img_size=True`` sets, which open_clip's adapter cannot pass on."""
-    trunk.dynamic_img_size = True
-    trunk.patch_embed.strict_img_size = False
-    trunk.patch_embed.flatten = False
-    trunk.patch_embed.output_fmt = Format.NHWC
+def _patch_size(trunk: Any) -> int:
+    """Return the pixels of a patch; behind a convolutional stem, its stride counts as well."""
+    stem = trunk.patch_embed
+    ratio = stem.feature_ratio[0] if isinstance(stem, HybridEmbed) else 1
+    return ratio * stem.patch_size[0]
 
 
 def _output_width(trunk: Any, adapter_layers: list[nn.Module]) -> int:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
+import torch
 from mmengine.logging import print_log
-from timm.layers import resample_abs_pos_embed
-from torch import nn
+from torch import Tensor, nn
 
 from .checkpoint_file import read_checkpoint
 from .dense_clip import DenseCLIP
 from .key_layouts import Renamed, State, choose_owner, detect_layout, drop_computed
+from .position_interpolation import resize_position
 
 _NUM_NAMED = 5
 
@@ -22,8 +24,9 @@ def load_weights(clip: DenseCLIP, path: str | Path, source: State | None = None)
     """Load a weight file into a model, strictly.
 
     The key layout is found by itself, and a table of what went where is logged. Position embeddings
-    of another grid are resized (bicubic). Text weights are left out for a model without text tower;
-    the reverse, a vision-only file for a model with text, is an error.
+    of another grid are resized as the tower does for images of another size. Text weights are left
+    out for a model without text tower; the reverse, a vision-only file for a model with text, is an
+    error.
 
     Args:
         clip: The model.
@@ -40,7 +43,7 @@ def load_weights(clip: DenseCLIP, path: str | Path, source: State | None = None)
     renamed = layout.rename(stored.state, clip.visual)
     renamed.ignored.update(stored.ignored)
     _drop_absent_parts(renamed, clip)
-    _resize_position_embedding(renamed.state, clip)
+    _resize_position_embedding(renamed.state, clip, source)
     _reshape_scalars(renamed.state, clip)
     # Without a text tower the logits are the business of whoever brings the text embeddings.
     tolerated = {'logit_scale', 'logit_bias'} if clip.text is None else set()
@@ -128,25 +131,32 @@ def _drop_absent_parts(renamed: Renamed, clip: DenseCLIP) -> None:
             renamed.ignored[f'{part}*, which this model does not have'] += len(keys)
 
 
-def _resize_position_embedding(state: State, clip: DenseCLIP) -> None:
-    """Resize the vision tower's position embedding to the model's native grid, bicubic."""
+def _resize_position_embedding(state: State, clip: DenseCLIP, source: State) -> None:
+    """Resize the vision tower's position embedding to its native grid, by the tower's own rule."""
     visual = clip.visual
-    expected = clip.state_dict()
-    for key in [
-        k
-        for k in state
-        if k.startswith('visual.') and k.endswith(('pos_embed', 'positional_embedding'))
-    ]:
-        old, new = state[key], expected.get(key)
-        if new is None or old.shape == new.shape or old.shape[-1] != new.shape[-1]:
+    grid = (visual.native_size[0] // visual.patch_size, visual.native_size[1] // visual.patch_size)
+    for key, new in clip.state_dict().items():
+        ours = key.startswith('visual.') and key.endswith(('pos_embed', 'positional_embedding'))
+        if not ours or key not in state:
             continue
-        grid = [side // visual.patch_size for side in visual.native_size]
+        old = _stored_position(state[key], source)
+        side = math.isqrt(old.shape[-2])
+        if (side, side) == grid or old.shape[-1] != new.shape[-1]:
+            continue
         num_prefix = new.shape[-2] - grid[0] * grid[1]
-        resized = resample_abs_pos_embed(
-            old.reshape(1, *old.shape[-2:]), new_size=grid, num_prefix_tokens=num_prefix
-        )
-        state[key] = resized.reshape(new.shape)
+        patches = old.reshape(1, *old.shape[-2:])[:, -side * side :]
+        patches = resize_position(patches, (side, side), grid, visual.position_interpolation)
+        prefix = state[key].reshape(1, *state[key].shape[-2:])[:, :num_prefix]
+        state[key] = torch.cat((prefix, patches), dim=1).reshape(new.shape)
         print_log(f'{key}: position embedding resized to the grid {grid[0]} x {grid[1]}', 'current')
+
+
+def _stored_position(position: Tensor, source: State) -> Tensor:
+    """Return a position embedding as the file has it: timm's filters resize by their own rule."""
+    if any(position is tensor for tensor in source.values()):
+        return position
+    keys = [k for k in source if k.endswith('pos_embed') or k == 'visual.positional_embedding']
+    return source[keys[0]] if len(keys) == 1 else position
 
 
 def _reshape_scalars(state: State, clip: DenseCLIP) -> None:

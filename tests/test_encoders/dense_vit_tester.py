@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from refineclip.encoders.dense_modes import list_dense_modes
@@ -33,9 +34,20 @@ class DenseViTTester:
         """Build the vision tower by the library alone."""
         raise NotImplementedError
 
+    def resize(self, position: Tensor, grid: tuple[int, int]) -> Tensor:
+        """Resize a position map ``(1, W, h, w)`` as the family's published code does."""
+        return F.interpolate(position, grid, mode='bicubic', align_corners=False)
+
     def resized(self, library: nn.Module, size: tuple[int, int]) -> nn.Module:
-        """Let the library move its tower to another image size."""
+        """Let the library move its tower to another image size, and the family its positions."""
+        trunk = getattr(library, 'trunk', library)
+        position, native = trunk.pos_embed, trunk.patch_embed.grid_size
         library.set_input_size(size)
+        if position is not None and trunk.patch_embed.grid_size != native:
+            count = position.shape[1] - native[0] * native[1]
+            old = position[:, count:].transpose(1, 2).unflatten(2, native)
+            new = self.resize(old, trunk.patch_embed.grid_size).flatten(2).transpose(1, 2)
+            trunk.pos_embed = nn.Parameter(torch.cat((position[:, :count], new), dim=1))
         return library
 
     def tokens(self, library: nn.Module, images: Tensor) -> Tensor:

@@ -39,10 +39,9 @@ class TestOpenCLIP(DenseViTTester):
 
     def resized(self, library: nn.Module, size: tuple[int, int]) -> nn.Module:
         # open_clip's own resize leaves the embedding alone when only the token count is equal.
-        grid = (size[0] // 16, size[1] // 16)
         prefix, old = library.positional_embedding.split([1, 16])
-        new = F.interpolate(old.T.reshape(1, 32, 4, 4), size=grid, mode='bicubic', antialias=True)
-        new = new.flatten(2)[0].T
+        grid = (size[0] // 16, size[1] // 16)
+        new = self.resize(old.T.reshape(1, 32, 4, 4), grid).flatten(2)[0].T
         library.positional_embedding = nn.Parameter(torch.cat((prefix, new)))
         return library
 
@@ -96,6 +95,9 @@ class TestEVA02CLIP(DenseViTTester):
 class TestSigLIP(TestEVA02CLIP):
     family = 'siglip'
 
+    def resize(self, position: Tensor, grid: tuple[int, int]) -> Tensor:
+        return F.interpolate(position, grid, mode='bicubic', antialias=True)
+
     def value_block(self, block: nn.Module, x: Tensor) -> Tensor:
         x = x + block.attn.proj(fused_value(block, block.norm1(x), 'qkv.'))
         return x + block.mlp.fc2(block.mlp.act(block.mlp.fc1(block.norm2(x))))
@@ -118,9 +120,16 @@ class TestDINOv2(DenseViTTester):
     def projected(self, library: nn.Module, tokens: Tensor) -> Tensor:
         return library.norm(tokens[:, 0])
 
+    def resize(self, position: Tensor, grid: tuple[int, int]) -> Tensor:
+        factors = ((grid[0] + 0.1) / 4, (grid[1] + 0.1) / 4)
+        return F.interpolate(position, scale_factor=factors, mode='bicubic')
+
 
 class TestDINOv2Registers(TestDINOv2):
     name = 'vit_small_patch14_reg4_dinov2'
+
+    def resize(self, position: Tensor, grid: tuple[int, int]) -> Tensor:
+        return F.interpolate(position, grid, mode='bicubic', antialias=True)
 
 
 class TestDINOv3(TestDINOv2):
@@ -147,3 +156,76 @@ class TestRopeMixed(TestDINOv3):
     """Learnt RoPE, one per block, no class token slot in the position embedding."""
 
     name = 'vit_small_patch16_rope_mixed_ape_224'
+
+    def resize(self, position: Tensor, grid: tuple[int, int]) -> Tensor:
+        return F.interpolate(position, grid, mode='bicubic', antialias=True)
+
+
+class TestPECore(TestSigLIP):
+    """Absolute positions and RoPE, attention pool after the norm, projection."""
+
+    family = 'pe_core'
+
+    def resize(self, position: Tensor, grid: tuple[int, int]) -> Tensor:
+        return F.interpolate(position, grid, mode='bilinear', align_corners=False)
+
+    def resized(self, library: nn.Module, size: tuple[int, int]) -> nn.Module:
+        trunk = getattr(library, 'trunk', library)
+        trunk.rope.ref_feat_shape = None  # the published RoPE counts on at every size
+        return super().resized(library, size)
+
+
+class TestPESpatial(TestPECore):
+    """No norm at the end, no pool."""
+
+    name = 'vit_pe_spatial_tiny_patch16_512'
+    kwargs: ClassVar[dict[str, Any]] = dict(TIMM_TOY, img_size=64, ref_feat_shape=(4, 4))
+    build = TestDINOv2.build
+    library = TestDINOv2.library
+    projected = TestDINOv2.projected
+
+
+class TestMobileCLIP2B(TestSigLIP):
+    """Convolutional stem without overlap."""
+
+    family = 'mobileclip_b'
+
+    def resize(self, position: Tensor, grid: tuple[int, int]) -> Tensor:
+        return F.interpolate(position, grid, mode='bicubic', align_corners=False)
+
+
+class TestMobileCLIP2L(TestMobileCLIP2B):
+    """OpenCLIP's ViT built by timm."""
+
+    family = 'mobileclip_l'
+
+
+class TestRADIO(TestDINOv2):
+    """One class token per teacher, registers, no norm at the end."""
+
+    name = 'vit_base_patch16_radio_v3'
+    kwargs: ClassVar[dict[str, Any]] = dict(TIMM_TOY, img_size=64)
+    align_corners = True
+
+    def resize(self, position: Tensor, grid: tuple[int, int]) -> Tensor:
+        side, corners = max(grid), self.align_corners
+        square = F.interpolate(position, (side, side), mode='bilinear', align_corners=corners)
+        return square[..., : grid[0], : grid[1]]
+
+
+class TestRADIOv4(TestRADIO):
+    name = 'vit_so400m_patch16_radio_v4'
+    align_corners = False
+
+    def value_block(self, block: nn.Module, x: Tensor) -> Tensor:
+        x = x + block.attn.proj(fused_value(block, block.norm1(x), 'qkv.'))
+        return x + block.mlp.fc2(F.gelu(block.mlp.fc1(block.norm2(x))))
+
+
+class TestTIPSv2(TestDINOv2Registers):
+    """Two class tokens: timm calls the second a register."""
+
+    name = 'vit_base_patch14_reg1_tipsv2'
+
+    def resize(self, position: Tensor, grid: tuple[int, int]) -> Tensor:
+        return F.interpolate(position, grid, mode='bilinear', antialias=True)
