@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from mmengine.logging import print_log
@@ -20,6 +20,7 @@ from .losses.scd_loss import SCDLoss
 from .region_batch import RegionBatch
 from .region_preprocessor import RegionPreprocessor, check_preprocessing
 from .roi_ops import pool_regions
+from .teacher_view import as_seen_by
 
 # method: (region-language alignment, spatial correlation distillation, refined SCD target)
 METHODS = {
@@ -50,7 +51,8 @@ class RegionAlignment(DistillationModel):
         scd: Config of :class:`SCDLoss`.
         refiner: ``dict(num_blocks=..., checkpoint=...)``: what stage 1 trained.
         scd_teacher: Config of another frozen :class:`RefinerCLIP` whose dense map is the SCD target
-            instead (a DINOv2, say; its own patch size and width may differ).
+            instead (DINOv3, PE-Spatial, RADIO, TIPSv2). Patch size, width and normalisation may
+            differ: it sees the same pixels, resized so that both maps have one grid.
         text_head: File of a :class:`TextHead`; alignment then compares features standardised with
             its statistics (towers that no text encoder was trained with).
         scd_area_range: Regions that SCD uses, as shares of the image area. Not stated in the paper;
@@ -226,15 +228,28 @@ class RegionAlignment(DistillationModel):
         return features
 
     def _target_map(self, batch: RegionBatch) -> Tensor:
-        return (self.scd_teacher or self.teacher).dense(batch.images)
+        if self.scd_teacher is None:
+            return self.teacher.dense(batch.images)
+        view = as_seen_by(self.scd_teacher.visual, batch.images, **self._student_view())
+        return self.scd_teacher.dense(view)
+
+    def _student_view(self) -> dict[str, Any]:
+        """How the student's images are normalised, in [0, 1], and its patch."""
+        visual = self.student.visual
+        view = dict(mean=visual.image_mean, std=visual.image_std, patch_size=visual.patch_size)
+        if isinstance(self.data_preprocessor, RegionPreprocessor):
+            for key, values in self.data_preprocessor.normalization.items():
+                view[key] = tuple(value / 255 for value in values)
+        return view
 
     def _map_version(self) -> dict:
         source = self.scd_teacher or self.teacher
-        return dict(
+        version = dict(
             weights=weights_hash(source),
             dense_mode=source.dense_mode,
             refiner_input=source.refiner and source.refiner.input,
         )
+        return version if self.scd_teacher is None else {**version, 'view': self._student_view()}
 
     def _crops(self, batch: RegionBatch) -> Tensor:
         return self.teacher.image_embedding(batch.crops)

@@ -19,10 +19,15 @@ from .blocks import BlockView
 DenseMode = Callable[[BlockView, Tensor], Tensor]
 
 _MODES: dict[str, DenseMode] = {}
+_NEED_CLASS_TOKEN: set[str] = set()
 
 
-def dense_mode(name: str) -> Callable[[DenseMode], DenseMode]:
+def dense_mode(name: str, class_token: bool = False) -> Callable[[DenseMode], DenseMode]:
     """Register a function ``(block, tokens (B, N, W)) -> tokens (B, N, W)`` under a name.
+
+    Args:
+        name: What users call it.
+        class_token: The function takes the first token for a class token.
 
     Raises:
         ValueError: If the name is taken by another function.
@@ -34,6 +39,8 @@ def dense_mode(name: str) -> Callable[[DenseMode], DenseMode]:
                 f'expected a new dense mode name, got {name!r}, which exists; choose another'
             )
         _MODES[name] = function
+        if class_token:
+            _NEED_CLASS_TOKEN.add(name)
         return function
 
     return register
@@ -53,6 +60,24 @@ def get_dense_mode(name: str) -> DenseMode:
     if name not in _MODES:
         raise ValueError(f'expected a dense mode out of {list_dense_modes()}, got {name!r}')
     return _MODES[name]
+
+
+def check_dense_mode(name: str, num_class_tokens: int) -> None:
+    """Refuse a dense mode that a tower cannot have.
+
+    Args:
+        name: Name of the mode.
+        num_class_tokens: Class tokens of the tower.
+
+    Raises:
+        ValueError: If there is no such mode, or it needs a class token and the tower has none.
+    """
+    get_dense_mode(name)
+    if name in _NEED_CLASS_TOKEN and num_class_tokens == 0:
+        raise ValueError(
+            f'dense mode {name!r} is built on the class token, and this tower has none (SigLIP and '
+            "its kin pool by attention); use 'value'"
+        )
 
 
 def _attend(block: BlockView, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
@@ -81,7 +106,7 @@ def value(block: BlockView, tokens: Tensor) -> Tensor:
     return _finish(block, tokens, block.value(tokens))
 
 
-@dense_mode('value-cls')
+@dense_mode('value-cls', class_token=True)
 def value_cls(block: BlockView, tokens: Tensor) -> Tensor:
     """Like ``'value'``, but every token takes the class token's residual instead of its own.
 

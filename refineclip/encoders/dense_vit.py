@@ -12,7 +12,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.checkpoint import checkpoint
 
 from .blocks import BlockView
-from .dense_modes import get_dense_mode
+from .dense_modes import check_dense_mode, get_dense_mode
 from .position_interpolation import check_position_interpolation, resize_position
 
 # nn.ModuleList in open_clip and Eva, nn.Sequential in timm's ViT; their slices share no type.
@@ -205,6 +205,7 @@ class DenseViT(nn.Module):
         Returns:
             Tokens ``(B, N, W)``.
         """
+        check_dense_mode(mode, self.num_class_tokens)
         function = get_dense_mode(mode)
         last = self.num_blocks - 1
         tokens = self.run(tokens, grid, start, last, blocks)
@@ -252,7 +253,7 @@ class DenseViT(nn.Module):
         Returns:
             Map ``(B, D, h, w)``.
         """
-        get_dense_mode(mode)  # an unknown name fails before the blocks run
+        check_dense_mode(mode, self.num_class_tokens)  # fails before the blocks run
         tokens, grid = self.embed(images)
         features = self.to_map(self.project(self.run_dense(tokens, grid, 0, mode)), grid)
         return F.normalize(features, dim=1) if normalize else features
@@ -265,6 +266,10 @@ class DenseViT(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Same as :meth:`image_embedding`."""
         return self.image_embedding(images)
+
+    def extra_repr(self) -> str:
+        """Name what no parameter shows, for prints and for the hashes of caches."""
+        return f'position_interpolation={self.position_interpolation!r}'
 
     def freeze(self, trainable_blocks: int = 0) -> DenseViT:
         """Let only the last blocks learn.

@@ -13,7 +13,7 @@ from torch.nn.attention import SDPBackend
 
 from .build import build_clip
 from .checkpoint_file import read_checkpoint
-from .dense_modes import get_dense_mode
+from .dense_modes import check_dense_mode, get_dense_mode
 from .map_pyramid import MapPyramid
 from .refiner import Refiner
 from .weights import has_submodule, load_submodule
@@ -88,7 +88,7 @@ class RefinerCLIP(BaseModule):
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
-        get_dense_mode(dense_mode)
+        get_dense_mode(dense_mode)  # an unknown name fails before any weight is read
         self.visual = build_clip(
             model,
             pretrained,
@@ -96,6 +96,7 @@ class RefinerCLIP(BaseModule):
             model_kwargs=model_kwargs,
             position_interpolation=position_interpolation,
         ).visual
+        check_dense_mode(dense_mode, self.visual.num_class_tokens)
         self.visual.with_cp = with_cp
         self.visual.attention_backend = _attention_backend(attention_backend)
         self.dense_mode = dense_mode

@@ -81,6 +81,14 @@ class TimmViT(DenseViT):
         self._rope_counts_on = architecture.startswith('vit_pe_')
         self._rope_cache: dict[tuple[Any, ...], Tensor] = {}
 
+    def train(self, mode: bool = True) -> TimmViT:
+        """Set the mode; a frozen patch embedding stays in eval: MobileCLIP's has batch norms."""
+        super().train(mode)
+        stem = self.trunk.patch_embed
+        if not any(parameter.requires_grad for parameter in stem.parameters()):
+            stem.eval()
+        return self
+
     @property
     def trunk(self) -> Any:
         """The timm model, out of open_clip's adapter if there is one."""

@@ -14,7 +14,7 @@ from refineclip.distill import region_alignment
 from refineclip.distill.distillation_model import select_regions
 from refineclip.encoders.text_head import TextHead
 
-from .toys import PREPROCESSOR, STUDENT, TOWER, raw_batch, region_batch
+from .toys import PATCH, PREPROCESSOR, SIZE, STUDENT, TOWER, raw_batch, region_batch
 
 
 def build(method='r-sc-rla', **kwargs):
@@ -184,6 +184,40 @@ def test_another_encoder_as_scd_teacher():
     losses = model(region_batch(model), mode='loss')
     losses['loss_scd'].backward()
     assert torch.isfinite(losses['loss_scd'])
+
+
+TEACHERS = {
+    'timm/vit_pe_spatial_tiny_patch16_512': dict(ref_feat_shape=(4, 4)),
+    'timm/vit_small_patch16_dinov3': {},
+    'timm/vit_base_patch16_radio_v3': {},
+    'timm/vit_base_patch14_reg1_tipsv2': {},
+}
+
+
+@pytest.mark.parametrize('name', TEACHERS)
+def test_a_foundation_tower_as_scd_teacher(name, monkeypatch):
+    """Another patch, width and normalisation: the same pixels, the same grid, a live gradient."""
+    patch = 14 if 'patch14' in name else 16
+    small = dict(img_size=4 * patch, embed_dim=24, depth=2, num_heads=2, **TEACHERS[name])
+    teacher = dict(type='RefinerCLIP', model=name, model_kwargs=small, dense_mode='plain')
+    model = build('sc-rla', refiner=None, scd_teacher=teacher)
+    visual, seen = model.scd_teacher.visual, []
+    embed = visual.embed
+    monkeypatch.setattr(visual, 'embed', lambda x: seen.append(x) or embed(x))
+    batch = region_batch(model)
+    losses = model(batch, mode='loss')
+    mean, std = (torch.tensor(v).view(3, 1, 1) for v in (visual.image_mean, visual.image_std))
+    assert seen[0].shape == (3, 3, SIZE // PATCH * patch, SIZE // PATCH * patch)
+    # Black padding below the third picture stays black.
+    pixels = seen[0] * std + mean
+    assert batch.pictures[0, 3] < 0.95
+    torch.testing.assert_close(
+        pixels[0, :, -1], torch.zeros_like(pixels[0, :, -1]), atol=1e-4, rtol=0
+    )
+    losses['loss_scd'].backward()
+    trained = list(model.student.visual.blocks.parameters())
+    assert sum(float(p.grad.abs().sum()) for p in trained if p.grad is not None) > 0
+    assert all(p.grad is None for p in model.scd_teacher.parameters())
 
 
 def test_text_head_standardises_both_sides(tmp_path):

@@ -193,13 +193,20 @@ def test_local_dir_without_its_files(folder: Path) -> None:
         (dict(embed_dim=8), None, ValueError, r"config with \['vision_cfg'\]"),
         ('timm/resnet18', None, ValueError, 'VisionTransformer or Eva, got ResNet'),
         ('timm/vitamin_small_224', None, ValueError, 'patch embedding, got HybridEmbed'),
+        ('timm/fastvit_t8', None, ValueError, 'got FastVit, a convolutional.*MobileCLIP2-B or'),
+        (
+            'timm/naflexvit_base_patch16_gap',
+            None,
+            ValueError,
+            'NaFlexVit, .*ViT-B-16-SigLIP2',
+        ),
         ('timm/eva02_enormous_patch14_clip_224', None, ValueError, 'got .*EvaBlockPostNorm'),
     ],
 )
 def test_what_cannot_be_built(
     model: Any, pretrained: str | None, error: type[Exception], message: str
 ) -> None:
-    small = 'enormous' in str(model)
+    small = any(word in str(model) for word in ('enormous', 'naflexvit'))
     kwargs = dict(embed_dim=32, depth=1, num_heads=2) if small else None
     with pytest.raises(error, match=message):
         build_clip(model, pretrained, model_kwargs=kwargs)

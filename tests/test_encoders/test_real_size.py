@@ -6,6 +6,7 @@ import open_clip
 import pytest
 import timm
 import torch
+from open_clip.model import _build_vision_tower
 
 from refineclip.encoders.build import build_clip
 
@@ -20,6 +21,15 @@ from refineclip.encoders.build import build_clip
         'timm/vit_small_patch14_dinov2',
         'timm/vit_small_patch14_reg4_dinov2',
         'timm/vit_small_patch16_dinov3',
+        'ViT-B-16-SigLIP2',
+        'PE-Core-B-16',
+        'ViT-L-14-worldwide',
+        'MobileCLIP2-B',
+        'MobileCLIP2-L-14',
+        'timm/vit_pe_spatial_base_patch16_512',
+        'timm/vit_base_patch16_radio_v3',
+        'timm/vit_so400m_patch16_radio_v4',
+        'timm/vit_base_patch14_reg1_tipsv2',
     ],
 )
 def test_real_size_equals_library(name: str) -> None:
@@ -27,7 +37,8 @@ def test_real_size_equals_library(name: str) -> None:
     if name.startswith('timm/'):
         library = timm.create_model(name.removeprefix('timm/'), num_classes=0)
     else:
-        library = open_clip.create_model(name, load_weights=False).visual
+        config = open_clip.get_model_config(name)
+        library = _build_vision_tower(config['embed_dim'], config['vision_cfg'])
     library.load_state_dict(visual.model.state_dict(), strict=True)
     library.eval()
     images = torch.randn(1, 3, *visual.native_size)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import timm
 import torch
+import torch.nn.functional as F
 from mmengine.logging import MMLogger
 from open_clip.model import CLIP, CustomTextCLIP
 from safetensors.torch import load_file, save_file
@@ -183,11 +184,15 @@ def test_two_encoders_without_a_student(toy_configs: dict[str, Any], tmp_path: P
 def test_timm_layout_of_a_real_file(shared_data: Path) -> None:
     file = shared_data / 'weights' / 'vit_small_patch14_dinov2_derivative.fp16.safetensors'
     visual = build_clip('timm/vit_small_patch14_dinov2', str(file)).visual.eval()
-    library = timm.create_model(
-        'vit_small_patch14_dinov2', num_classes=0, dynamic_img_size=True
-    ).eval()
+    library = timm.create_model('vit_small_patch14_dinov2', num_classes=0).eval()
     library.load_state_dict(load_file(file))
     images = torch.randn(1, 3, 224, 224)
+    # DINOv2's own rule at 224 px: bicubic, the scale that of 16.1 tokens.
+    class_slot, old = library.pos_embed.split([1, 37 * 37], dim=1)
+    old = old.transpose(1, 2).unflatten(2, (37, 37))
+    new = F.interpolate(old, scale_factor=(16.1 / 37, 16.1 / 37), mode='bicubic')
+    library.set_input_size((224, 224))
+    library.pos_embed = nn.Parameter(torch.cat((class_slot, new.flatten(2).mT), dim=1))
     with torch.no_grad():
         expected = library(images)
         torch.testing.assert_close(visual.image_embedding(images), expected, atol=1e-5, rtol=1e-5)
@@ -212,25 +217,43 @@ def test_original_dinov2_names_and_classifier(tmp_path: Path, log: list[str]) ->
     assert any('2  left out: classifier head.*' in message for message in log)
 
 
-@pytest.mark.parametrize('family', ['open_clip', 'eva02', 'siglip'])
+@pytest.mark.parametrize(
+    ('family', 'rename', 'options'),
+    [
+        ('open_clip', '{}', {}),
+        ('eva02', '{}', {}),
+        # EVA-CLIP's layout passes through timm's filter, which resizes by a rule of its own.
+        ('eva02', 'visual.{}', {}),
+        ('siglip', '{}', dict(antialias=True)),
+    ],
+)
 def test_position_embedding_of_another_grid(
-    family: str, toy_configs: dict[str, Any], tmp_path: Path, log: list[str]
+    family: str,
+    rename: str,
+    options: dict[str, Any],
+    toy_configs: dict[str, Any],
+    tmp_path: Path,
+    log: list[str],
 ) -> None:
-    clip = random_clip(toy_configs[family])
-    state = copy.deepcopy(clip.state_dict())
+    clip = random_clip(toy_configs[family], text=False)
     name = 'positional_embedding' if family == 'open_clip' else 'trunk.pos_embed'
     key = f'visual.model.{name}'
     num_prefix = clip.visual.num_prefix_tokens
-    old = state[key].reshape(-1, 32)
-    # A constant grid stays the same constant at any size; prefix slots are kept as they are.
-    state[key] = torch.cat((old[:num_prefix], torch.full((25, 32), 0.5)))
-    if family != 'open_clip':
-        state[key] = state[key][None]
+    prefix = clip.state_dict()[key].reshape(-1, 32)[:num_prefix]
+    grid = torch.randn(25, 32)
+    state = copy.deepcopy(clip.state_dict())
+    state[key] = (
+        torch.cat((prefix, grid)) if family == 'open_clip' else (torch.cat((prefix, grid))[None])
+    )
+    if rename != '{}':
+        tower = 'visual.model.trunk.'
+        state = {rename.format(k.removeprefix(tower)): v for k, v in state.items() if tower in k}
     torch.save(state, tmp_path / 'a.pt')
     load_weights(clip, tmp_path / 'a.pt')
     new = clip.state_dict()[key].reshape(-1, 32)
-    torch.testing.assert_close(new[:num_prefix], old[:num_prefix])
-    torch.testing.assert_close(new[num_prefix:], torch.full((16, 32), 0.5))
+    torch.testing.assert_close(new[:num_prefix], prefix)
+    expected = F.interpolate(grid.T.reshape(1, 32, 5, 5), (4, 4), mode='bicubic', **options)
+    torch.testing.assert_close(new[num_prefix:], expected.flatten(2)[0].T)
     assert any('resized to the grid 4 x 4' in message for message in log)
 
 

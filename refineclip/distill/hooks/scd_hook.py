@@ -19,6 +19,7 @@ from refineclip.datasets.image_folder import build_region_sampler
 
 from ..distillation_model import mean_over_processes
 from ..losses.scd_loss import SCDLoss
+from ..teacher_view import as_seen_by
 
 
 @HOOKS.register_module()
@@ -36,7 +37,9 @@ class SCDHook(Hook):
         region_sampler: Config of a region sampler; regions are drawn anew each iteration, on the
             unpadded part of each image.
         teacher: Config of the frozen :class:`RefinerCLIP` to follow, with its Refiner if R-SCD is
-            wanted. Default: a frozen copy of the backbone as it was built.
+            wanted; patch size, width and normalisation may differ, as another tower sees the
+            backbone's pixels on the backbone's grid. Default: a frozen copy of the backbone as it
+            was built.
         level: Which of the backbone's maps is compared.
         seed: Seed of the region draws.
 
@@ -67,6 +70,7 @@ class SCDHook(Hook):
         self.seed = seed
         self.teacher: BaseModule | None = None
         self._seen: tuple[Tensor, Tensor] | None = None
+        self._view: dict[str, Any] = {}
 
     def before_run(self, runner: Runner) -> None:
         """Build the teacher before a checkpoint is loaded: it is the backbone's starting point."""
@@ -112,6 +116,9 @@ class SCDHook(Hook):
     def _remember(self, module: nn.Module, args: tuple, output: tuple[Tensor, ...]) -> None:
         if module.training and torch.is_grad_enabled():
             self._seen = (args[0], output[self.level])
+            # The contract of the backbone: its images are normalised as its tower wants them.
+            own = module.visual
+            self._view = dict(mean=own.image_mean, std=own.image_std, patch_size=own.patch_size)
 
     def _add_loss(self, module: nn.Module, args: tuple, kwargs: dict, output: Any) -> Any:
         seen, self._seen = self._seen, None
@@ -122,7 +129,8 @@ class SCDHook(Hook):
             return {**output, **self.scd.logged(None, images.device)}
         assert self.teacher is not None
         with torch.no_grad():
-            teacher_map = self.teacher(images)[self.level]
+            view = as_seen_by(self.teacher.visual, images, **self._view)
+            teacher_map = self.teacher(view)[self.level]
         boxes = self._draw_boxes(images, kwargs.get('data_samples'))
         loss = self.scd.of_maps(
             student_map,
