@@ -62,7 +62,7 @@ class TimmViT(DenseViT):
     ) -> None:
         trunk = model.trunk if isinstance(model, TimmModel) else model
         _check_trunk(trunk)
-        architecture = trunk.pretrained_cfg['architecture']
+        architecture = trunk.pretrained_cfg.get('architecture', '')
         if position_interpolation is None:
             position_interpolation = default_position_interpolation(architecture)
         super().__init__(model, image_mean, image_std, position_interpolation)
@@ -176,14 +176,14 @@ def _rope_embedding(rope: Any, grid: Grid, counts_on: bool) -> Tensor:
     """
     # A cache filled under inference mode could not be used by a later training step.
     with torch.inference_mode(False), torch.no_grad():
-        if counts_on:
-            rope = copy.deepcopy(rope)
-            rope.ref_feat_shape = None
         if getattr(rope, 'feat_shape', None) is None:
             return rope.get_embed(shape=list(grid))
         # timm's fixed-size RoPE ignores the shape that it is asked for, so a copy is moved to the
-        # grid. The detour makes it compute anew where the grid is the one it has.
+        # grid.
         rope = copy.deepcopy(rope)
+        if counts_on:
+            rope.ref_feat_shape = None
+            rope.update_feat_shape([grid[0] + 1, grid[1]])  # equal shapes would not be computed
         rope.update_feat_shape(list(grid))
         return rope.get_embed()
 

@@ -184,6 +184,16 @@ class TestPESpatial(TestPECore):
     library = TestDINOv2.library
     projected = TestDINOv2.projected
 
+    def test_rope_counts_on(self) -> None:
+        """A tower built for another size than it was trained at has the same RoPE."""
+        ropes = [
+            build_clip(f'timm/{self.name}', model_kwargs=dict(self.kwargs, ref_feat_shape=ref))
+            for ref in ((4, 4), (2, 2))
+        ]
+        for grid in ((4, 4), (3, 5)):
+            trained, other = (clip.visual._rope(0, grid) for clip in ropes)
+            assert torch.equal(trained, other)
+
 
 class TestMobileCLIP2B(TestSigLIP):
     """Convolutional stem without overlap."""
@@ -192,6 +202,13 @@ class TestMobileCLIP2B(TestSigLIP):
 
     def resize(self, position: Tensor, grid: tuple[int, int]) -> Tensor:
         return F.interpolate(position, grid, mode='bicubic', align_corners=False)
+
+    def test_frozen_stem_keeps_its_statistics(self, visual: DenseViT) -> None:
+        norms = [m for m in visual.modules() if isinstance(m, nn.BatchNorm2d)]
+        before = [norm.running_mean.clone() for norm in norms]
+        visual.freeze(2).train()(self.images(visual))
+        assert len(norms) == 3
+        assert all(torch.equal(m.running_mean, b) for m, b in zip(norms, before, strict=True))
 
 
 class TestMobileCLIP2L(TestMobileCLIP2B):
