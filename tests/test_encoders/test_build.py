@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import torch
 from open_clip.model import CLIP
 from open_clip.transformer import QuickGELU
 from safetensors.torch import save_file
+from timm.models import get_arch_pretrained_cfgs
 from torch import nn
 
 from refineclip.encoders.build import build_clip, wrap_tower
@@ -263,3 +265,35 @@ def test_run_range(toy_configs: dict[str, Any]) -> None:
     assert visual.run(tokens, (2, 2), 3) is tokens
     with pytest.raises(ValueError, match='<= 3 blocks, got start=2, stop=1'):
         visual.run(tokens, (2, 2), 2, 1)
+
+
+def expand(name: str) -> list[str]:
+    """Expand braces as a shell does: ``a{b,c}`` gives ``ab`` and ``ac``."""
+    head, brace, rest = name.partition('{')
+    if not brace:
+        return [name]
+    inner, _, tail = rest.partition('}')
+    return [head + part + end for part in inner.split(',') for end in expand(tail)]
+
+
+def test_every_tower_of_the_table_has_its_weights() -> None:
+    """Names and tags in docs/how_to.md are those of the installed libraries."""
+    text = (Path(__file__).resolve().parents[2] / 'docs' / 'how_to.md').read_text()
+    section = text.partition('## Use another tower')[2].partition('\n## ')[0]
+    rows = [line.split('|')[2] for line in section.splitlines() if line.startswith('| ')][2:]
+    found = 0
+    for row in rows:
+        waiting: list[str] = []
+        for name, tag in re.findall(r'`([^`]+)`(?: \(`([^`]+)`\))?', row):
+            waiting += expand(name)
+            for model in waiting if tag else []:
+                found += 1
+                if model.startswith('timm/'):
+                    full = get_arch_pretrained_cfgs(model.removeprefix('timm/'))
+                    tags = [key.partition('.')[2] for key in full]
+                else:
+                    tags = open_clip.list_pretrained_tags_by_model(model)
+                assert tag in tags, model
+            waiting = [] if tag else waiting
+        assert not waiting, row
+    assert found > 40
