@@ -21,7 +21,7 @@ from torch import nn
 from .checkpoint_file import read_checkpoint
 from .dense_clip import DenseCLIP
 from .dense_vit import DenseViT
-from .key_layouts import is_openai
+from .key_layouts import wants_quick_gelu
 from .open_clip_vit import OpenCLIPViT
 from .sources import ModelSource, is_file_name, resolve_source
 from .timm_vit import TimmViT
@@ -117,7 +117,9 @@ def _build_open_clip(
     """Build a model from an open_clip config and load its weights."""
     config = _clean_config(source.config, model_kwargs)
     state = None if source.checkpoint is None else read_checkpoint(source.checkpoint)
-    needs_quick_gelu = source.quick_gelu or (state is not None and is_openai(state))
+    needs_quick_gelu = source.quick_gelu or (
+        state is not None and wants_quick_gelu(state, source.checkpoint)
+    )
     if needs_quick_gelu and not config.get('quick_gelu', False):
         print_log(f'{source.name}: quick GELU is used, because these weights need it', 'current')
         config['quick_gelu'] = True

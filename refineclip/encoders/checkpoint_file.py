@@ -1,25 +1,25 @@
-"""Read weight files of every common form into a flat state dict, running no code from them."""
+"""Read weight files of every common form, running no code from them."""
 
 from __future__ import annotations
 
 import re
-import zipfile
-from argparse import Namespace
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
 import torch
-from mmengine.logging import HistoryBuffer
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from .key_layouts import OPENAI_SCALARS, State
+from .harmless_types import harmless_types
+from .renamed_state import LOGIT_PARAMETERS, OPENAI_SCALARS, State
+from .torchscript_file import read_torchscript
+from .weight_formats import Format, describe_pickle, sniff_format
 
-_NESTS = ('state_dict', 'model', 'module', 'model_ema')
+_NESTS = ('state_dict', 'model', 'module', 'model_state_dict', 'model_ema')
 _WRAPPERS = ('module.', '_orig_mod.')
 
 
@@ -30,77 +30,81 @@ def read_checkpoint(path: str | Path) -> State:
     and ``torch.compile`` are removed.
 
     Args:
-        path: A ``.safetensors`` file, or a ``.pt``, ``.pth`` or ``.bin`` file of ``torch.save``.
+        path: A safetensors file, a file of ``torch.save``, a TorchScript archive or an ``.npz``;
+            the content decides, not the name.
 
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If it cannot be read, holds no tensors, or holds objects that only pickle could
             load.
     """
+    return _unwrap(read_content(path), Path(path))
+
+
+def read_content(path: str | Path, map_location: Any = 'cpu') -> Any:
+    """Read what a weight file holds, optimizer and records of the run included.
+
+    Args:
+        path: See :func:`read_checkpoint`.
+        map_location: Where the tensors of a file of ``torch.save`` go.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is no weight file, is broken, or could run code.
+    """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f'expected a weight file at {path}, found none')
-    if path.suffix != '.safetensors':
-        return _unwrap(_torch_load(path), path)
-    try:
-        return _unwrap(load_file(path), path)
-    except SafetensorError as error:
-        raise ValueError(f'expected a safetensors file, got {path} ({error})') from error
+    kind = sniff_format(path)
+    if kind is Format.SAFETENSORS:
+        try:
+            return load_file(path)
+        except SafetensorError as error:
+            raise ValueError(
+                f'expected a whole safetensors file, got {path}, which is cut off or broken; '
+                'get it again'
+            ) from error
+    if kind is Format.TORCHSCRIPT:
+        return read_torchscript(path)
+    if kind is Format.NPZ:
+        return _read_npz(path)
+    return _torch_load(path, map_location)
 
 
-def _torch_load(path: Path) -> Any:
+def _torch_load(path: Path, map_location: Any) -> Any:
     """Call ``torch.load`` with ``weights_only=True``, open to plain records of training tools."""
     try:
-        with torch.serialization.safe_globals(_harmless_types()):
-            return torch.load(path, map_location='cpu', weights_only=True)
-    except (UnpicklingError, RuntimeError, EOFError) as error:
-        raise ValueError(_mend_message(path, error)) from error
+        with torch.serialization.safe_globals(harmless_types()):
+            return torch.load(path, map_location=map_location, weights_only=True)
+    except UnpicklingError as error:
+        found = re.search(r'GLOBAL ([\w.]+)', str(error))
+        if found is None:
+            raise ValueError(_broken(path)) from error
+        raise ValueError(describe_pickle(path, found.group(1))) from error
+    except MemoryError:
+        raise
+    # Broken bytes lead torch into errors of any type, with its own internals in their texts.
+    except Exception as error:
+        raise ValueError(_broken(path)) from error
 
 
-def _harmless_types() -> list[Any]:
-    """Return what checkpoints of mmengine and of argparse-driven trainers hold beside tensors.
-
-    Their classes only store values. mmengine's history buffers look up their own methods with
-    ``getattr``, which is replaced by a function that can do nothing else.
-    """
-    core = np._core if hasattr(np, '_core') else np.core
-    functions: list[tuple[Callable[..., Any], str]] = []
-    for name, function in (
-        ('scalar', core.multiarray.scalar),
-        ('_reconstruct', core.multiarray._reconstruct),
-    ):
-        functions += [(function, f'numpy.{c}.multiarray.{name}') for c in ('core', '_core')]
-    dtypes = [type(np.dtype(kind)) for kind in ('f8', 'f4', 'i8', 'i4', 'u4', 'u1', '?')]
-    lookup = (_history_method, 'builtins.getattr')
-    return [HistoryBuffer, Namespace, slice, np.ndarray, np.dtype, *dtypes, *functions, lookup]
+def _broken(path: Path) -> str:
+    return (
+        f'expected a weight file of torch, got {path} ({path.stat().st_size} bytes), which is cut '
+        'off, broken or of another kind; get it again'
+    )
 
 
-def _history_method(owner: Any, name: str) -> Any:
-    """Look up a public method of mmengine's ``HistoryBuffer``, and nothing else."""
-    if owner is not HistoryBuffer or name.startswith('_'):
-        raise UnpicklingError(f'GLOBAL getattr({owner!r}, {name!r}) is not allowed')
-    return getattr(owner, name)
-
-
-def _mend_message(path: Path, error: Exception) -> str:
-    """Say what is wrong with a file that did not load, and what to do."""
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
-        if any(name.endswith('constants.pkl') for name in names):
-            return (
-                f'expected a state dict, got a TorchScript archive in {path}; convert it once: '
-                f"torch.save(torch.jit.load({str(path)!r}, 'cpu').state_dict(), 'weights.pt')"
-            )
-    found = re.search(r'GLOBAL ([\w.]+)', str(error))
-    if isinstance(error, UnpicklingError) and found:
-        return (
-            f'expected tensors only, got pickled {found.group(1)} in {path}, which could run '
-            'code; if you trust the file, convert it once: '
-            f"state = torch.load({str(path)!r}, 'cpu', weights_only=False); "
-            "torch.save(state['state_dict'], 'weights.pt')"
-        )
-    return f'expected a weight file that torch can read, got {path} ({error})'
+def _read_npz(path: Path) -> dict[str, Any]:
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    # As above: numpy's own text says nothing of what to do.
+    except Exception as error:
+        raise ValueError(
+            f'expected arrays of numbers in {path}, got an .npz that is broken or holds pickled '
+            'objects; save it as safetensors'
+        ) from error
 
 
 def _unwrap(content: Any, path: Path) -> State:
@@ -112,16 +116,22 @@ def _unwrap(content: Any, path: Path) -> State:
         content = content[nest]
     if not isinstance(content, Mapping):
         raise ValueError(f'expected a state dict in {path}, got {type(content).__name__}')
+    content = {str(key): value for key, value in content.items()}
     state = {key: value for key, value in content.items() if isinstance(value, Tensor)}
+    if not state:  # saved by a tool that knows arrays only
+        state = {key: torch.from_numpy(value) for key, value in content.items() if _numeric(value)}
     if not state:
-        entries = sorted(map(str, content))[:10]
-        raise ValueError(f'expected tensors in {path}, got the entries {entries}')
+        raise ValueError(f'expected tensors in {path}, got the entries {sorted(content)[:10]}')
     # Files written by hand from OpenAI's keep these as numbers.
-    for key in OPENAI_SCALARS:
-        if isinstance(content.get(key), int):
+    for key in (*OPENAI_SCALARS, *LOGIT_PARAMETERS):
+        if isinstance(content.get(key), int | float | np.number):
             state[key] = torch.tensor(content[key])
     wrapper: str | None = ''
     while wrapper is not None:
         state = {key.removeprefix(wrapper): value for key, value in state.items()}
         wrapper = next((w for w in _WRAPPERS if all(key.startswith(w) for key in state)), None)
     return state
+
+
+def _numeric(value: Any) -> bool:
+    return isinstance(value, np.ndarray) and value.dtype.kind in 'fiub'

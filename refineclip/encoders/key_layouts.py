@@ -6,48 +6,19 @@ text tower), ``logit_scale`` and ``logit_bias``.
 
 from __future__ import annotations
 
-import re
-from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from pathlib import Path
 
 from open_clip.model import convert_to_custom_text_state_dict
-from open_clip.timm_model import TimmModel
 from timm.models.eva import Eva
-from timm.models.eva import checkpoint_filter_fn as filter_eva
-from timm.models.vision_transformer import checkpoint_filter_fn as filter_vit
 from torch import Tensor
 
+from . import transformers_layout as transformers
 from .dense_vit import DenseViT
+from .renamed_state import OPENAI_SCALARS, Renamed, State
+from .timm_layout import rename_timm
 from .timm_vit import TimmViT
-
-State = dict[str, Tensor]
-
-# Scalars that OpenAI's files carry beside the weights.
-OPENAI_SCALARS = ('input_resolution', 'context_length', 'vocab_size')
-
-# Buffers that newer libraries compute instead of storing. Mixed RoPE's ``rope.freqs`` is a
-# parameter.
-_COMPUTED = (
-    re.compile(r'(^|\.)rope\.(?!freqs$)'),
-    re.compile(r'(^|\.)attn_mask$'),
-    re.compile(r'(^|\.)position_ids$'),
-    re.compile(r'(^|\.)k_bias$'),
-    re.compile(r'(^|\.)relative_position_index$'),
-)
-
-
-@dataclass
-class Renamed:
-    """A state dict in our naming, and what was left out of it.
-
-    Attributes:
-        state: Tensors by our names.
-        ignored: Number of tensors left out, by reason.
-    """
-
-    state: State
-    ignored: Counter[str] = field(default_factory=Counter)
 
 
 @dataclass(frozen=True)
@@ -85,21 +56,14 @@ def is_openai(state: Mapping[str, Tensor]) -> bool:
     return 'visual.proj' in state and any(key in state for key in OPENAI_SCALARS)
 
 
+def wants_quick_gelu(state: Mapping[str, Tensor], path: str | Path | None) -> bool:
+    """Tell whether the keys of a file, or the config beside it, ask for quick GELU."""
+    return is_openai(state) or (path is not None and transformers.is_quick_gelu(state, path))
+
+
 def _any_prefix(*prefixes: str) -> Callable[[Mapping[str, Tensor]], bool]:
     """Return a test for any key that starts with one of the prefixes."""
     return lambda state: any(key.startswith(prefixes) for key in state)
-
-
-def drop_computed(state: State) -> Renamed:
-    """Leave out buffers that the libraries compute."""
-    renamed = Renamed({})
-    for key, tensor in state.items():
-        pattern = next((p for p in _COMPUTED if p.search(key)), None)
-        if pattern is None:
-            renamed.state[key] = tensor
-        else:
-            renamed.ignored[f'computed buffer {pattern.pattern}'] += 1
-    return renamed
 
 
 def _rename_ours(state: State, visual: DenseViT) -> Renamed:
@@ -160,27 +124,8 @@ def _rename_eva_clip(state: State, visual: DenseViT) -> Renamed:
             f'{type(visual.model).__name__}; choose e.g. EVA02-B-16'
         )
     tower = {key: tensor for key, tensor in state.items() if key.startswith('visual.')}
-    renamed = _rename_timm(tower, visual)
+    renamed = rename_timm(tower, visual)
     renamed.state.update({key: tensor for key, tensor in state.items() if key not in tower})
-    return renamed
-
-
-def _rename_timm(state: State, visual: DenseViT) -> Renamed:
-    """Move timm's names, and those that timm converts (DINOv2's and DINOv3's own files)."""
-    if not isinstance(visual, TimmViT):
-        raise ValueError(
-            'expected a model with a timm tower for a file in the timm layout, got '
-            f"{type(visual.model).__name__}; choose e.g. 'timm/vit_small_patch14_dinov2'"
-        )
-    trunk = visual.trunk
-    filter_keys = filter_eva if isinstance(trunk, Eva) else filter_vit
-    renamed = Renamed({})
-    prefix = 'visual.model.trunk.' if isinstance(visual.model, TimmModel) else 'visual.model.'
-    for key, tensor in filter_keys(dict(state), trunk).items():
-        if key.startswith('head.') and trunk.num_classes == 0:
-            renamed.ignored['classifier head.*, which this encoder does not have'] += 1
-        else:
-            renamed.state[prefix + key] = tensor
     return renamed
 
 
@@ -198,5 +143,12 @@ LAYOUTS = (
         _any_prefix('conv1.', 'trunk.'),
         _rename_open_clip_vision,
     ),
-    KeyLayout('timm', _any_prefix('blocks.', 'patch_embed.'), _rename_timm),
+    KeyLayout('transformers CLIP', transformers.is_clip, transformers.rename_clip),
+    KeyLayout('transformers SigLIP', transformers.is_siglip, transformers.rename_siglip),
+    KeyLayout('transformers DINO', transformers.is_dino, transformers.rename_dino),
+    KeyLayout(
+        'timm',
+        _any_prefix('blocks.', 'patch_embed.', 'radio_model.', 'vision_encoder.'),
+        rename_timm,
+    ),
 )

@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .checkpoint_file import read_content
 from .prompt_encoding import encode_prompts
 from .templates import fill_template, get_templates
 from .weights_hash import weights_hash
@@ -208,7 +209,7 @@ def _read_embeddings(path: Path) -> tuple[Tensor, list[str]]:
     if path.suffix == '.npy':
         return torch.from_numpy(np.load(path, allow_pickle=False)), []
     if path.suffix in ('.pt', '.pth'):
-        content = torch.load(path, map_location='cpu', weights_only=True)
+        content = read_content(path)
         if isinstance(content, Tensor):
             return content, []
         if isinstance(content, dict) and isinstance(content.get('embeddings'), Tensor):

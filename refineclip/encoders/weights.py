@@ -14,8 +14,10 @@ from torch import Tensor, nn
 
 from .checkpoint_file import read_checkpoint
 from .dense_clip import DenseCLIP
-from .key_layouts import Renamed, State, choose_owner, detect_layout, drop_computed
+from .key_layouts import choose_owner, detect_layout
+from .position_grids import check_grid
 from .position_interpolation import resize_position
+from .renamed_state import LOGIT_PARAMETERS, Renamed, State, drop_computed, group_of
 
 _NUM_NAMED = 5
 
@@ -35,7 +37,8 @@ def load_weights(clip: DenseCLIP, path: str | Path, source: State | None = None)
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If keys or shapes do not fit; the message names the first.
+        ValueError: If keys or shapes do not fit, or a tensor that is not zero has no place; the
+            message names the first.
     """
     source = read_checkpoint(path) if source is None else source
     layout = detect_layout(source)
@@ -46,7 +49,7 @@ def load_weights(clip: DenseCLIP, path: str | Path, source: State | None = None)
     _resize_position_embedding(renamed.state, clip, source)
     _reshape_scalars(renamed.state, clip)
     # Without a text tower the logits are the business of whoever brings the text embeddings.
-    tolerated = {'logit_scale', 'logit_bias'} if clip.text is None else set()
+    tolerated = set(LOGIT_PARAMETERS) if clip.text is None else set()
     check_fit(clip, renamed.state, path, tolerated)
     clip.load_state_dict(renamed.state, strict=False)  # strict up to ``tolerated``: just checked
     kept = sorted(set(clip.state_dict()) - set(renamed.state))
@@ -104,7 +107,12 @@ def check_fit(
     unexpected = [key for key in state if key not in expected]
     if missing or unexpected:
         hint = ''
-        if missing and all(key.startswith(('text.', 'logit_')) for key in missing):
+        if missing and set(missing) <= set(LOGIT_PARAMETERS):
+            hint = (
+                f'; the file has both towers but not the temperature of the logits: add '
+                f"{missing[0]} to it (log(100) = 4.605 in OpenAI's), or build with text=False"
+            )
+        elif missing and all(key.startswith(('text.', 'logit_')) for key in missing):
             hint = '; the file has no text tower, build the model with text=False'
         raise ValueError(
             f'expected {path} to fit the model, got {len(missing)} missing keys (first: '
@@ -122,7 +130,7 @@ def check_fit(
 def _drop_absent_parts(renamed: Renamed, clip: DenseCLIP) -> None:
     """Leave out text and logit tensors that the model has no place for."""
     absent = [] if clip.text is not None else ['text.']
-    absent += [name for name in ('logit_scale', 'logit_bias') if getattr(clip, name) is None]
+    absent += [name for name in LOGIT_PARAMETERS if getattr(clip, name) is None]
     for part in absent:
         keys = [key for key in renamed.state if key.startswith(part)]
         for key in keys:
@@ -140,10 +148,11 @@ def _resize_position_embedding(state: State, clip: DenseCLIP, source: State) -> 
         if not ours or key not in state:
             continue
         old = _stored_position(state[key], source)
-        side = math.isqrt(old.shape[-2])
-        if (side, side) == grid or old.shape[-1] != new.shape[-1]:
-            continue
         num_prefix = new.shape[-2] - grid[0] * grid[1]
+        check_grid(key, old, new, num_prefix)
+        if old.shape[-2] in (new.shape[-2], grid[0] * grid[1]):
+            continue
+        side = math.isqrt(old.shape[-2])
         patches = old.reshape(1, *old.shape[-2:])[:, -side * side :]
         patches = resize_position(patches, (side, side), grid, visual.position_interpolation)
         prefix = state[key].reshape(1, *state[key].shape[-2:])[:, :num_prefix]
@@ -161,21 +170,12 @@ def _stored_position(position: Tensor, source: State) -> Tensor:
 
 def _reshape_scalars(state: State, clip: DenseCLIP) -> None:
     """Give logit scale and bias the model's shape: some files keep ``(1,)``, others a scalar."""
-    for name in ('logit_scale', 'logit_bias'):
+    for name in LOGIT_PARAMETERS:
         parameter = getattr(clip, name)
         if name not in state or state[name].shape == parameter.shape:
             continue
         if state[name].numel() == 1:
             state[name] = state[name].reshape(parameter.shape)
-
-
-def _group(key: str) -> str:
-    """Return the group of a key: up to its first number, or without its last part."""
-    parts = key.split('.')
-    numbered = next((i for i, part in enumerate(parts) if part.isdigit()), None)
-    if numbered is not None:
-        return '.'.join([*parts[:numbered], '*'])
-    return '.'.join([*parts[:-1], '*']) if len(parts) > 1 else key
 
 
 def _log_table(
@@ -184,7 +184,7 @@ def _log_table(
     """Log groups of keys, file to model, with counts, and what was left out or kept as it was."""
     origin = {id(tensor): key for key, tensor in source.items()}
     moves = Counter(
-        (_group(origin[id(tensor)]) if id(tensor) in origin else '(converted)', _group(key))
+        (group_of(origin[id(tensor)]) if id(tensor) in origin else '(converted)', group_of(key))
         for key, tensor in renamed.state.items()
     )
     lines = [f'{path}: {layout} layout, {len(renamed.state)} tensors loaded']

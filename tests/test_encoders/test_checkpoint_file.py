@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import os
+import pickle
+import subprocess
+import zipfile
 from argparse import Namespace
+from datetime import date, datetime, timedelta, timezone
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +16,9 @@ import numpy as np
 import pytest
 import torch
 from mmengine.logging import MessageHub
-from safetensors.torch import save_file
+from safetensors.torch import save, save_file
 
-from refineclip.encoders.checkpoint_file import read_checkpoint
+from refineclip.encoders.checkpoint_file import read_checkpoint, read_content
 
 WEIGHTS = {'a.weight': torch.arange(3.0), 'b': torch.ones(2)}
 
@@ -81,6 +86,8 @@ class RunsCode:
     [
         (os.mkdir, ('made_by_pickle',), 'posix.mkdir'),
         (getattr, (torch.Tensor, 'numpy'), 'getattr'),
+        (exec, ("import os; os.mkdir('made_by_pickle')",), 'exec'),
+        (subprocess.Popen, (['mkdir', 'made_by_pickle'],), 'subprocess.Popen'),
     ],
 )
 def test_pickled_code_is_refused(
@@ -97,9 +104,129 @@ def test_pickled_code_is_refused(
     assert [file.name for file in tmp_path.iterdir()] == ['a.pt']
 
 
+HARMLESS: dict[str, Any] = {
+    'none': None,
+    'numbers': [1, 2.5, True, 1j, 2**100, Decimal('0.1')],
+    'texts': ['a', b'b', Path('/runs/a')],
+    'dates': [date(2026, 1, 2), datetime(2026, 1, 2, tzinfo=timezone.utc), timedelta(days=1)],
+    'sets': [{1, 2}, frozenset([3]), range(4), slice(1, 2)],
+    'torch': [torch.float16, torch.device('cpu'), torch.Size([1])],
+    'empty_array': np.zeros((0, 3)),
+    'names': np.array(['cat', None], dtype=object),
+    'random_state': np.random.RandomState(0).get_state(),
+    **{f'array_{kind}': np.ones(2, dtype=kind) for kind in '?bBhHiIlLqQefdgFDG'},
+    **{f'scalar_{kind}': np.dtype(kind).type(1) for kind in '?bBhHiIlLqQefdgFDG'},
+    **{f'array_{kind}': np.zeros(2, dtype=kind) for kind in ('U4', 'S4', 'M8[D]', 'm8[s]', '>f4')},
+}
+
+
+@pytest.mark.parametrize('name', HARMLESS)
+def test_plain_values_beside_tensors(name: str, tmp_path: Path) -> None:
+    torch.save({'state_dict': WEIGHTS, 'x': HARMLESS[name]}, tmp_path / 'a.pt')
+    assert_weights(read_checkpoint(tmp_path / 'a.pt'))
+    assert str(read_content(tmp_path / 'a.pt')['x']) == str(HARMLESS[name])
+
+
+def test_numbers_that_are_weights(tmp_path: Path) -> None:
+    torch.save({**WEIGHTS, 'logit_scale': 4.5, 'vocab_size': np.int64(7)}, tmp_path / 'a.pt')
+    state = read_checkpoint(tmp_path / 'a.pt')
+    assert (float(state['logit_scale']), int(state['vocab_size'])) == (4.5, 7)
+
+
+@pytest.mark.parametrize('name', ['a.npz', 'a.pth'])
+def test_arrays_by_name(name: str, tmp_path: Path) -> None:
+    arrays = {key: value.numpy() for key, value in WEIGHTS.items()}
+    with (tmp_path / name).open('wb') as file:
+        np.savez(file, **arrays)
+    assert_weights(read_checkpoint(tmp_path / name))
+    torch.save({'model': arrays}, tmp_path / 'b.pth')
+    assert_weights(read_checkpoint(tmp_path / 'b.pth'))
+
+
+def test_npz_of_objects_is_refused(tmp_path: Path) -> None:
+    np.savez(tmp_path / 'a.npz', x=np.array([RunsCode(os.mkdir, str(tmp_path / 'made'))]))
+    with pytest.raises(ValueError, match=r'a\.npz.*pickled objects'):
+        read_checkpoint(tmp_path / 'a.npz')
+    assert not (tmp_path / 'made').exists()
+
+
+def test_names_lie(tmp_path: Path) -> None:
+    (tmp_path / 'a.pth').write_bytes(save(WEIGHTS))
+    torch.save(WEIGHTS, tmp_path / 'b.safetensors')
+    torch.save(WEIGHTS, tmp_path / 'c.bin', _use_new_zipfile_serialization=False)
+    for name in ('a.pth', 'b.safetensors', 'c.bin'):
+        assert_weights(read_checkpoint(tmp_path / name))
+
+
+def test_a_whole_pickled_module(tmp_path: Path) -> None:
+    torch.save(torch.nn.Linear(2, 2), tmp_path / 'a.pt')
+    message = r'whole pickled object of torch\.nn\.modules\.linear\.Linear.*content\.state_dict\(\)'
+    with pytest.raises(ValueError, match=message):
+        read_checkpoint(tmp_path / 'a.pt')
+
+
+class Scripted(torch.nn.Module):
+    """Parameters of two types, a buffer, a number, a list, and a nest."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = torch.nn.Parameter(torch.randn(3))
+        self.register_buffer('steps', torch.arange(3))
+        self.vocab_size, self.sizes = 7, [1, 2]
+        self.blocks = torch.nn.Sequential(torch.nn.Linear(2, 3).half(), torch.nn.LayerNorm(3))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * self.scale + self.vocab_size + self.sizes[0]
+
+
 def test_torchscript_archive(tmp_path: Path) -> None:
-    torch.jit.script(torch.nn.Linear(2, 2)).save(str(tmp_path / 'a.pt'))
+    module = Scripted()
+    torch.jit.script(module).save(str(tmp_path / 'a.pt'))
+    state = read_checkpoint(tmp_path / 'a.pt')
+    assert int(state.pop('vocab_size')) == 7
+    assert set(state) == set(module.state_dict())
+    for key, value in module.state_dict().items():
+        assert state[key].dtype == value.dtype
+        assert torch.equal(state[key], value)
+
+
+def test_torchscript_archive_with_foreign_code(tmp_path: Path) -> None:
+    canary = RunsCode(os.mkdir, str(tmp_path / 'made'))
+    with zipfile.ZipFile(tmp_path / 'a.pt', 'w') as archive:
+        archive.writestr('a/data.pkl', pickle.dumps(canary, protocol=2))
+        archive.writestr('a/constants.pkl', b'')
     with pytest.raises(ValueError, match=r'TorchScript archive.*torch\.jit\.load'):
+        read_checkpoint(tmp_path / 'a.pt')
+    assert not (tmp_path / 'made').exists()
+
+
+@pytest.mark.parametrize(
+    ('content', 'message'),
+    [
+        (b'', 'which is empty'),
+        (b'version https://git-lfs.github.com/spec/v1\noid sha256:0\n', 'git lfs pull'),
+        (b'\n<!DOCTYPE html><html></html>', 'a web page'),
+        (b'<?xml version="1.0"?><Error/>', 'a web page'),
+        (b'{"weight_map": {}}', 'a JSON file'),
+        (b'\x1f\x8b\x08\x00', 'unpack it'),
+        (b'garbage' * 9, 'cut off, broken or of another kind'),
+        (pickle.dumps({'a': 1}), 'cut off, broken or of another kind'),
+    ],
+)
+@pytest.mark.parametrize('name', ['a.pth', 'a.safetensors'])
+def test_files_that_are_no_weights(content, message, name, tmp_path) -> None:
+    (tmp_path / name).write_bytes(content)
+    if name.endswith('safetensors') and message.startswith('cut off'):
+        message = 'cut off'
+    with pytest.raises(ValueError, match=message) as error:
+        read_checkpoint(tmp_path / name)
+    assert name in str(error.value)
+
+
+def test_archive_of_something_else(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / 'a.pt', 'w') as archive:
+        archive.writestr('README.md', 'x')
+    with pytest.raises(ValueError, match=r'zip archive.*README\.md.*unpack'):
         read_checkpoint(tmp_path / 'a.pt')
 
 

@@ -304,3 +304,40 @@ def test_load_submodule(tmp_path: Path) -> None:
     torch.save({'refiner.bias': part.bias.data}, tmp_path / 'b.pth')
     with pytest.raises(ValueError, match=r"1 missing keys \(first: \['weight'\]\)"):
         load_submodule(nn.Linear(2, 3), tmp_path / 'b.pth', 'refiner.')
+
+
+def test_missing_temperature_is_named(toy_configs: dict[str, Any], tmp_path: Path) -> None:
+    """Both towers are there: `text=False` must not be the only advice."""
+    clip = random_clip(toy_configs['open_clip'])
+    state = {key: value for key, value in clip.state_dict().items() if key != 'logit_scale'}
+    torch.save(state, tmp_path / 'a.pt')
+    with pytest.raises(ValueError, match=r'not the temperature of the logits: add logit_scale'):
+        build_clip(toy_configs['open_clip'], str(tmp_path / 'a.pt'))
+    assert build_clip(toy_configs['open_clip'], str(tmp_path / 'a.pt'), text=False).text is None
+    torch.save({**state, 'logit_scale': 4.5}, tmp_path / 'b.pt')
+    assert float(build_clip(toy_configs['open_clip'], str(tmp_path / 'b.pt')).logit_scale) == 4.5
+
+
+def test_grid_that_is_not_square(toy_configs: dict[str, Any], tmp_path: Path) -> None:
+    clip = random_clip(toy_configs['open_clip'])
+    state = clip.state_dict()
+    state['visual.model.positional_embedding'] = torch.ones(1 + 2 * 4, 32)
+    torch.save(state, tmp_path / 'a.pt')
+    with pytest.raises(ValueError, match=r'of 17 tokens, or of a square grid.*got 9 tokens'):
+        load_weights(clip, tmp_path / 'a.pt')
+
+
+def test_torchscript_of_openai(toy_configs: dict[str, Any], tmp_path: Path) -> None:
+    """OpenAI's own files are archives; their scalars say that they are OpenAI's."""
+
+    class Archive(CLIP):
+        def forward(self, image: Tensor) -> Tensor:
+            return image
+
+    library = Archive(**toy_configs['quick_gelu']).eval()
+    for name in ('input_resolution', 'context_length', 'vocab_size'):
+        setattr(library, name, 1)
+    torch.jit.trace(library, torch.ones(1)).save(str(tmp_path / 'ViT.pt'))
+    ours = build_clip(toy_configs['open_clip'], str(tmp_path / 'ViT.pt'))
+    images = torch.randn(2, 3, *ours.visual.native_size)
+    torch.testing.assert_close(ours.eval().visual(images), library.visual(images))

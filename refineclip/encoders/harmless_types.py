@@ -1,0 +1,49 @@
+"""The classes that a checkpoint may hold besides tensors: those that only store values."""
+
+from __future__ import annotations
+
+import datetime
+import pathlib
+from argparse import Namespace
+from collections.abc import Callable
+from decimal import Decimal
+from pickle import UnpicklingError
+from typing import Any
+
+import numpy as np
+from mmengine.logging import HistoryBuffer
+
+# Kinds of numbers, texts and dates. Structured arrays are not among them.
+_DTYPES = ('?', *'bBhHiIlLqQefdgFDG', 'U', 'S', 'M8', 'm8', 'O')
+_PATHS = ('Path', 'PosixPath', 'WindowsPath', 'PurePosixPath', 'PureWindowsPath')
+_PLAIN = (
+    *(datetime.date, datetime.datetime, datetime.time, datetime.timedelta, datetime.timezone),
+    *(Namespace, Decimal, slice, range, frozenset, bytes),
+)
+
+
+def harmless_types() -> list[Any]:
+    """Return what checkpoints of mmengine and of argparse-driven trainers hold beside tensors.
+
+    For :func:`torch.serialization.safe_globals`. mmengine's history buffers look up their own
+    methods with ``getattr``, which is replaced by a function that can do nothing else; paths become
+    pure ones, which open nothing.
+    """
+    core = np._core if hasattr(np, '_core') else np.core
+    functions: list[tuple[Callable[..., Any], str]] = []
+    for name, function in (
+        ('scalar', core.multiarray.scalar),
+        ('_reconstruct', core.multiarray._reconstruct),
+    ):
+        functions += [(function, f'numpy.{c}.multiarray.{name}') for c in ('core', '_core')]
+    paths = [(pathlib.PurePath, f'{m}.{n}') for m in ('pathlib', 'pathlib._local') for n in _PATHS]
+    dtypes = {type(np.dtype(kind)) for kind in _DTYPES}
+    lookup = (_history_method, 'builtins.getattr')
+    return [HistoryBuffer, *_PLAIN, np.ndarray, np.dtype, *dtypes, *functions, *paths, lookup]
+
+
+def _history_method(owner: Any, name: str) -> Any:
+    """Look up a public method of mmengine's ``HistoryBuffer``, and nothing else."""
+    if owner is not HistoryBuffer or name.startswith('_'):
+        raise UnpicklingError(f'GLOBAL getattr({owner!r}, {name!r}) is not allowed')
+    return getattr(owner, name)
