@@ -10,6 +10,7 @@ from mmdet.models import TwoStageDetector
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
+from refineclip.encoders.checkpoint_guard import require_whole_checkpoint
 from refineclip.encoders.refiner_clip import RefinerCLIP
 
 
@@ -47,6 +48,7 @@ class FViT(TwoStageDetector):
         super().__init__(
             backbone=backbone, neck=neck, rpn_head=rpn_head, roi_head=roi_head, **kwargs
         )
+        require_whole_checkpoint(self)
         check_backbone(self.backbone)
         patch = self.backbone.visual.patch_size
         _check_strides('rpn_head.anchor_generator.strides', self._anchor_strides(), patch)
@@ -125,11 +127,6 @@ class FViT(TwoStageDetector):
         )
         return self.add_pred_to_datasample(batch_data_samples, results)
 
-    def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *args: Any) -> None:
-        # mmengine only warns of keys that do not fit, and would then test random weights.
-        check_checkpoint(self, state_dict, prefix)
-        super()._load_from_state_dict(state_dict, prefix, *args)
-
 
 def check_backbone(backbone: nn.Module) -> None:
     """Refuse a backbone without four taps of one stride that end at the last block.
@@ -157,30 +154,4 @@ def _check_strides(key: str, strides: Sequence[float], patch: int) -> None:
     if [float(stride) for stride in strides] != expected:
         raise ValueError(
             f'{key}: expected {expected} for a tower with patch {patch}, got {list(strides)}'
-        )
-
-
-def check_checkpoint(model: nn.Module, state_dict: dict[str, Tensor], prefix: str = '') -> None:
-    """Refuse weights of another detector.
-
-    Raises:
-        ValueError: A tensor has another shape, or all of the heads' are missing.
-    """
-    own = {prefix + name: tensor for name, tensor in model.state_dict().items()}
-    wrong = [
-        f'{name} {tuple(state_dict[name].shape)} in place of {tuple(tensor.shape)}'
-        for name, tensor in own.items()
-        if name in state_dict and state_dict[name].shape != tensor.shape
-    ]
-    if wrong:
-        raise ValueError(
-            f'expected a checkpoint of this detector, got one with {len(wrong)} tensors of other '
-            f'shapes (first: {", ".join(wrong[:2])}); is it another tower size or config?'
-        )
-    if not any(
-        name.startswith((f'{prefix}roi_head.', f'{prefix}rpn_head.')) for name in state_dict
-    ):
-        raise ValueError(
-            'expected a checkpoint of a whole detector, got one without rpn_head.* and roi_head.*; '
-            'a backbone alone goes into model.backbone.init_cfg.checkpoint'
         )

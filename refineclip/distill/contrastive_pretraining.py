@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from refineclip.encoders.build import build_clip
+from refineclip.encoders.checkpoint_guard import require_whole_checkpoint
 
 MAX_LOGIT_SCALE = math.log(100)  # as every published CLIP clamps it
 
@@ -36,6 +37,7 @@ class ContrastivePretraining(BaseModel):
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(data_preprocessor, init_cfg)
+        require_whole_checkpoint(self)
         self.clip: Any = build_clip(model, pretrained=None)
         if self.clip.text is None:
             raise ValueError(f'expected a model with a text tower, got {model!r}')

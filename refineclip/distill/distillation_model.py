@@ -13,6 +13,8 @@ from mmengine.logging import MessageHub
 from mmengine.model import BaseModel
 from torch import Tensor
 
+from refineclip.encoders.checkpoint_guard import require_whole_checkpoint
+
 from .feature_cache import FeatureCache
 from .region_batch import RegionBatch
 
@@ -80,6 +82,7 @@ class DistillationModel(BaseModel):
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(data_preprocessor, init_cfg)
+        require_whole_checkpoint(self)
         self.cache_dir = cache_dir
         self.cache_features = tuple(self.FEATURES if cache_features is None else cache_features)
         self._caches: dict[str, FeatureCache] = {}

@@ -13,6 +13,7 @@ from torch.nn.attention import SDPBackend
 
 from .build import build_clip
 from .checkpoint_file import read_checkpoint
+from .checkpoint_guard import require_whole_checkpoint
 from .dense_modes import check_dense_mode, get_dense_mode
 from .map_pyramid import MapPyramid
 from .refiner import Refiner
@@ -112,6 +113,7 @@ class RefinerCLIP(BaseModule):
             for blocks in (self.visual.blocks, getattr(self.refiner, 'blocks', ())):
                 for block in blocks:
                     block.compile(**compile_blocks)
+        require_whole_checkpoint(self)
         self.train()
 
     def _build_refiner(self, checkpoint: str | None = None, **kwargs: Any) -> Refiner:

@@ -10,7 +10,6 @@ pytest.importorskip('mmdet.models')
 from mmdet.structures.bbox import bbox2roi
 from mmengine.structures import InstanceData
 
-from refineclip.detection.fvit import check_checkpoint
 from refineclip.detection.score_fusion import cosine_logits, fuse_scores, pool_vlm_map
 
 from . import toys
@@ -267,14 +266,30 @@ def test_checkpoint_of_another_tower(model):
 
     other = build_patch_14().state_dict()
     for load in (model.load_state_dict, lambda state: load_state_dict(model, state)):
-        with pytest.raises(ValueError, match=r'other shapes.*another tower size'):
+        with pytest.raises(ValueError, match=r'of other shapes.*another tower size'):
             load(other)
 
 
-def test_checkpoint_of_a_backbone_alone(model):
-    state = {f'visual.{name}': value for name, value in model.backbone.visual.state_dict().items()}
-    with pytest.raises(ValueError, match=r'backbone alone goes into model\.backbone\.init_cfg'):
-        check_checkpoint(model, state)
+@pytest.mark.parametrize(
+    ('prefix', 'message'),
+    [
+        ('', r'a backbone alone.*into model\.backbone\.init_cfg\.checkpoint'),
+        ('student.', r'stage 2.*refined_\*\.pth beside it goes into model\.backbone\.init_cfg'),
+        ('backbone.', r'missing \(first: neck'),
+        ('sem_seg_head.predictor.', r'published CAT-Seg.*tools/convert/catseg\.py'),
+    ],
+)
+def test_checkpoint_of_something_else(model, prefix, message):
+    visual = model.backbone.visual.state_dict()
+    state = {f'{prefix}visual.{name}': value for name, value in visual.items()}
+    with pytest.raises(ValueError, match=message):
+        model.load_state_dict(state, strict=False)
+
+
+def test_published_checkpoint_wants_conversion(model):
+    state = {'backbone.interpolate1.0.weight': torch.ones(1)}
+    with pytest.raises(ValueError, match=r'published F-ViT.*tools/convert/fvit\.py'):
+        model.load_state_dict(state, strict=False)
 
 
 def test_refined_backbone_is_one_key(tmp_path):

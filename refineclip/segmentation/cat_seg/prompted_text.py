@@ -13,6 +13,7 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from refineclip.encoders import build_clip
+from refineclip.encoders.checkpoint_guard import require_whole_checkpoint
 from refineclip.encoders.prompt_encoding import encode_prompts
 
 
@@ -69,6 +70,7 @@ class PromptedTextEncoder(BaseModule):
         self._tokens: dict[tuple[str, ...], Tensor] = {}
         self._cached: tuple[tuple[str, ...], Tensor] | None = None
         self._register_load_state_dict_pre_hook(self._forget)
+        require_whole_checkpoint(self)
         self.text.requires_grad_(not frozen)
         self.train()
 

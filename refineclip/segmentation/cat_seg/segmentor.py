@@ -16,6 +16,7 @@ from torch.nn.utils import parametrize
 
 from refineclip.datasets.vocabularies import as_vocabulary
 from refineclip.encoders import RefinerCLIP
+from refineclip.encoders.checkpoint_guard import require_whole_checkpoint
 
 from ..sliding_windows import resize
 from .query_value_tuning import train_query_value_only
@@ -91,6 +92,7 @@ class CATSeg(BaseSegmentor):
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
+        require_whole_checkpoint(self)
         if pretrained is not None:
             raise ValueError(
                 f'expected pretrained=None, got {pretrained!r}; weights of the towers are named in '

@@ -339,6 +339,47 @@ def test_towers_without_class_token_keep_each_tokens_residual():
     assert not any('attn_pool' in name for name in learnt)
 
 
+@pytest.mark.parametrize(
+    ('prefix', 'message'),
+    [
+        ('', r'this CATSeg, got a backbone alone.*into model\.backbone\.init_cfg\.checkpoint'),
+        ('student.', r'stage 2.*refined_\*\.pth beside it goes into model\.backbone\.init_cfg'),
+        ('encoder.', r'one of another model'),
+        ('sem_seg_head.predictor.', r'published CAT-Seg.*tools/convert/catseg\.py'),
+        ('roi_head.', r'a checkpoint of a detector'),
+    ],
+)
+def test_checkpoint_of_something_else(prefix, message, tmp_path):
+    """mmengine would warn, and test the random weights of the head."""
+    from mmengine.runner import load_checkpoint
+
+    model = cat_seg()
+    state = {
+        f'{prefix}{name.removeprefix("backbone.")}': value
+        for name, value in model.state_dict().items()
+        if name.startswith('backbone.')
+    }
+    torch.save(dict(state_dict=state), tmp_path / 'a.pth')
+    with pytest.raises(ValueError, match=message):
+        load_checkpoint(model, str(tmp_path / 'a.pth'))
+    torch.save(dict(state_dict=model.state_dict()), tmp_path / 'a.pth')
+    load_checkpoint(cat_seg(), str(tmp_path / 'a.pth'))
+
+
+def test_text_tower_takes_its_own_checkpoint_only(tmp_path):
+    state = cat_seg().text_encoder.state_dict()
+    for name, content in (('a.pth', state), ('b.pth', {'visual.model.proj': torch.ones(1)})):
+        torch.save(content, tmp_path / name)
+    cfg = cat_seg_cfg()
+    cfg['text_encoder']['init_cfg'] = dict(type='Pretrained', checkpoint=str(tmp_path / 'a.pth'))
+    model = MODELS.build(cfg)
+    model.init_weights()
+    assert torch.equal(model.text_encoder.text.ln_final.bias, state['text.ln_final.bias'])
+    cfg['text_encoder']['init_cfg']['checkpoint'] = str(tmp_path / 'b.pth')
+    with pytest.raises(ValueError, match='fills this PromptedTextEncoder'):
+        MODELS.build(cfg).init_weights()
+
+
 def test_frozen_towers_do_not_learn():
     cfg = cat_seg_cfg()
     cfg['backbone']['frozen'] = cfg['text_encoder']['frozen'] = True
