@@ -27,7 +27,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         nargs='?',
         const=NEWEST,
         metavar='CKPT',
-        help='go on from this checkpoint; without a value, from the newest one in the work dir',
+        help='go on from this checkpoint; without a value, from the last one in the work dir',
     )
     parser.add_argument(
         '--auto-scale-lr',
@@ -57,7 +57,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     if args.resume not in (None, NEWEST) and not Path(args.resume).is_file():
         parser.error(
             f'expected a checkpoint to resume from, got {args.resume!r}, which does not exist; '
-            'give --resume without a value to take the newest one in the work dir'
+            'give --resume without a value to take the last one in the work dir'
         )
     for option in args.cfg_options:
         if '=' not in option:
@@ -118,7 +118,7 @@ def apply_training_options(cfg: Config, args: argparse.Namespace) -> None:
 
 
 def newest_checkpoint(work_dir: str) -> str | None:
-    """Newest whole checkpoint; mmengine's own pointer file may be empty or behind after a kill."""
+    """Checkpoint of the highest number; mmengine's pointer file may be empty or behind."""
     from refineclip.distill.hooks.atomic_checkpoint_hook import find_resumable
 
     checkpoint = find_resumable(work_dir)
@@ -142,9 +142,13 @@ def main() -> None:
     from mmengine.registry import RUNNERS
     from mmengine.runner import Runner
 
+    from refineclip.distill.hooks.resume_check_hook import ResumeCheckHook
+
     if args.launcher == 'pytorch':
         start_processes_without_gpu()
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    if cfg.get('resume'):
+        runner.register_hook(ResumeCheckHook())
     runner.train()
 
 

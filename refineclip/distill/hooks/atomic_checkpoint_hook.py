@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import re
 import uuid
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ from typing import Any
 from mmengine.dist import master_only
 from mmengine.fileio import LocalBackend, register_backend
 from mmengine.hooks import CheckpointHook
+from mmengine.logging import print_log
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
@@ -63,14 +66,44 @@ class AtomicCheckpointHook(CheckpointHook):
 
 
 def find_resumable(work_dir: str | Path) -> Path | None:
-    """The newest complete checkpoint in a work directory, ``None`` if there is none.
+    """The checkpoint of the highest number in a work directory, ``None`` if there is none.
 
-    mmengine's ``last_checkpoint`` file is trusted if it names an existing file; a kill can leave it
-    empty or behind, then the newest ``epoch_*`` or ``iter_*`` checkpoint is taken.
+    Times of files say nothing: a copied folder has them in any order. mmengine's
+    ``last_checkpoint`` confirms; it names a file elsewhere after a copy, a kill can leave it empty
+    or behind, and where it names another file that is there, a warning says so.
     """
     work_dir = Path(work_dir)
-    saved = [*work_dir.glob('epoch_*.pth'), *work_dir.glob('iter_*.pth')]
+    named = _named_by_pointer(work_dir)
+    numbered = [
+        (int(match[2]), match[1], path)
+        for path in work_dir.glob('*.pth')
+        if (match := re.fullmatch(r'(epoch|iter)_(\d+)\.pth', path.name))
+    ]
+    if not numbered:
+        return named
+    kinds = {kind for _, kind, _ in numbered}
+    if len(kinds) > 1:  # two runs in one folder: the numbers do not compare
+        if named is not None:
+            return named
+        raise ValueError(
+            f'--resume: expected checkpoints by epoch or by iteration in {work_dir}, got both and '
+            'no last_checkpoint that says which; name one, --resume CHECKPOINT'
+        )
+    highest = max(numbered)[2]
+    if named is not None and named.name != highest.name:
+        print_log(
+            f'--resume: {work_dir / "last_checkpoint"} names {named.name}, the highest number is '
+            f'{highest.name}; going on from {highest.name}',
+            logger='current',
+            level=logging.WARNING,
+        )
+    return highest
+
+
+def _named_by_pointer(work_dir: Path) -> Path | None:
+    """What ``last_checkpoint`` names: the file of that name here, or else where it says."""
     pointer = work_dir / 'last_checkpoint'
-    if pointer.exists() and Path(pointer.read_text().strip()).is_file():
-        saved.append(Path(pointer.read_text().strip()))
-    return max(saved, key=lambda path: path.stat().st_mtime_ns, default=None)
+    text = pointer.read_text().strip() if pointer.is_file() else ''
+    if not text:
+        return None
+    return next((path for path in (work_dir / Path(text).name, Path(text)) if path.is_file()), None)

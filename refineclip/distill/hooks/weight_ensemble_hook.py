@@ -20,6 +20,8 @@ from mmengine.runner import BaseLoop, Runner
 from torch import Tensor, nn
 from torch.distributed.fsdp import FullyShardedDataParallel
 
+from refineclip.encoders.checkpoint_file import read_content
+
 from .atomic_checkpoint_hook import AtomicLocalBackend
 
 VALIDATED = ('blended', 'raw', 'both')
@@ -213,7 +215,7 @@ class WeightEnsembleHook(Hook):
         if not isinstance(runner.model, FullyShardedDataParallel):
             return model.student.state_dict(), model.teacher.state_dict()
         # Each process holds a shard; the whole is in the checkpoint just written.
-        state = torch.load(saved, map_location='cpu', weights_only=False)['state_dict']
+        state = read_content(saved)['state_dict']
 
         def part(prefix: str) -> dict[str, Tensor]:
             return {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
