@@ -128,6 +128,12 @@ def _describe(
     model: nn.Module, own: Mapping[str, Tensor], state: Mapping[str, Tensor], prefix: str
 ) -> tuple[str, str]:
     """Say what a file is, by its keys, and what to do with it."""
+    if prefix and not any(key.startswith(prefix) for key in state):
+        return (  # the loader of the whole model hands on the keys of this part only
+            f'a file without {prefix}*',
+            'the backbone alone (refined_*.pth) goes into '
+            f'{_encoder_key(model, prefix)}.init_cfg.checkpoint',
+        )
     for start, what, advice in _KINDS:
         if not any(key.startswith(start) for key in state):
             continue

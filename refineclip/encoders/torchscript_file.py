@@ -43,6 +43,21 @@ def read_torchscript(path: Path) -> dict[str, Any]:
         ) from error
 
 
+# Names of torch's typed storages, which are deprecated.
+_STORAGES = {
+    'FloatStorage': torch.float32,
+    'HalfStorage': torch.float16,
+    'BFloat16Storage': torch.bfloat16,
+    'DoubleStorage': torch.float64,
+    'LongStorage': torch.int64,
+    'IntStorage': torch.int32,
+    'ShortStorage': torch.int16,
+    'CharStorage': torch.int8,
+    'ByteStorage': torch.uint8,
+    'BoolStorage': torch.bool,
+}
+
+
 class _ScriptObject:
     """Stands for any class of the archive: keeps attributes, does nothing."""
 
@@ -68,8 +83,8 @@ class _Reader(pickle.Unpickler):
             'torch._utils._rebuild_tensor_v2': _rebuild_tensor,
             'collections.OrderedDict': OrderedDict,
         }
-        if module == 'torch' and name.endswith('Storage'):
-            return getattr(torch, name).dtype
+        if module == 'torch' and name in _STORAGES:
+            return _STORAGES[name]
         if f'{module}.{name}' in known:
             return known[f'{module}.{name}']
         raise pickle.UnpicklingError(f'{module}.{name} is not allowed')

@@ -88,7 +88,11 @@ def library(model: nn.Module) -> State:
         ),
         (stage1, lambda: stage2().state_dict(), r'stage 2 .*refined_\*\.pth beside it'),
         (stage1, lambda: refined(stage2()), r'alone.*model\.encoder\.init_cfg\.checkpoint'),
-        (Host, lambda: refined(stage2()), r'RefinerCLIP \(backbone\.\*\).*model\.backbone\.init_c'),
+        (
+            Host,
+            lambda: refined(stage2()),
+            r'RefinerCLIP \(backbone\.\*\).*without backbone\.\*.*model\.backbone\.init_c',
+        ),
         (Host, lambda: {'backbone.conv1.weight': torch.ones(1)}, r'1 unexpected \(first: backbone'),
     ],
 )

@@ -315,7 +315,7 @@ def test_missing_temperature_is_named(toy_configs: dict[str, Any], tmp_path: Pat
         build_clip(toy_configs['open_clip'], str(tmp_path / 'a.pt'))
     assert build_clip(toy_configs['open_clip'], str(tmp_path / 'a.pt'), text=False).text is None
     torch.save({**state, 'logit_scale': 4.5}, tmp_path / 'b.pt')
-    assert float(build_clip(toy_configs['open_clip'], str(tmp_path / 'b.pt')).logit_scale) == 4.5
+    assert build_clip(toy_configs['open_clip'], str(tmp_path / 'b.pt')).logit_scale.item() == 4.5
 
 
 def test_grid_that_is_not_square(toy_configs: dict[str, Any], tmp_path: Path) -> None:
@@ -336,7 +336,7 @@ def test_torchscript_of_openai(toy_configs: dict[str, Any], tmp_path: Path) -> N
 
     library = Archive(**toy_configs['quick_gelu']).eval()
     for name in ('input_resolution', 'context_length', 'vocab_size'):
-        setattr(library, name, 1)
+        library.register_buffer(name, torch.tensor(1))
     torch.jit.trace(library, torch.ones(1)).save(str(tmp_path / 'ViT.pt'))
     ours = build_clip(toy_configs['open_clip'], str(tmp_path / 'ViT.pt'))
     images = torch.randn(2, 3, *ours.visual.native_size)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import PurePath
 from typing import Any
 
+from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
@@ -38,7 +39,7 @@ class ResumeCheckHook(Hook):
         check_resumable(checkpoint, runner.cfg)
 
 
-def check_resumable(checkpoint: Mapping[str, Any], cfg: Mapping[str, Any]) -> None:
+def check_resumable(checkpoint: Mapping[str, Any], cfg: Config) -> None:
     """Raise a ValueError if a run cannot go on from a checkpoint.
 
     Args:
@@ -51,11 +52,11 @@ def check_resumable(checkpoint: Mapping[str, Any], cfg: Mapping[str, Any]) -> No
             f'--resume: expected a training checkpoint (epoch_*.pth, iter_*.pth), got a file '
             f'without {lacking}; to start a new run from weights of this model set load_from'
         )
-    stored = read_config(str(checkpoint['meta'].get('cfg', '')))
+    stored, own = read_config(str(checkpoint['meta'].get('cfg', ''))), cfg.to_dict()
     differences = [
         f'{key}: {old!r} there, {new!r} here'
         for name in ('model', 'optim_wrapper.optimizer.type')
-        for key, old, new in _differences(name, _get(stored, name), _get(cfg, name))
+        for key, old, new in _differences(name, _get(stored, name), _get(own, name))
     ]
     if differences:
         raise ValueError(
