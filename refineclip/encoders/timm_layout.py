@@ -47,10 +47,11 @@ def rename_timm(state: State, visual: DenseViT) -> Renamed:
     renamed = Renamed({})
     state = _fold_qkv_biases(state, trunk, renamed)
     _check_registers(state, trunk)
-    if 'pos_embed' in state and trunk.pos_embed is not None:
+    position = state.get('pos_embed', state.get('visual.pos_embed'))  # the second is EVA-CLIP's
+    if position is not None and trunk.pos_embed is not None:
         num_prefix = 0 if trunk.no_embed_class else trunk.num_prefix_tokens
         num_prefix += 'register_tokens' in state  # DINOv2's own files keep a slot for the class
-        check_grid('pos_embed', state['pos_embed'], trunk.pos_embed, num_prefix)
+        check_grid('pos_embed', position, trunk.pos_embed, num_prefix)
     prefix = 'visual.model.trunk.' if isinstance(visual.model, TimmModel) else 'visual.model.'
     for key, tensor in _convert(state, trunk, renamed).items():
         if key.startswith('head.') and trunk.num_classes == 0:
@@ -105,8 +106,9 @@ def _fold_qkv_biases(state: State, trunk: Any, renamed: Renamed) -> State:
     Raises:
         ValueError: If biases that are not zero have no place.
     """
-    fused = [key for key in state if key.endswith('.attn.qkv.bias')]
-    if not isinstance(trunk, Eva) or not fused:
+    own = {name for name, _ in trunk.named_parameters()}
+    fused = [key for key in state if key.endswith('.attn.qkv.bias') and key not in own]
+    if not isinstance(trunk, Eva):
         return state
     state = dict(state)
     for key in fused:
@@ -116,15 +118,11 @@ def _fold_qkv_biases(state: State, trunk: Any, renamed: Renamed) -> State:
             bias = bias * mask
         query, keys, value = bias.chunk(3)
         leave_out(renamed, f'{owner}k_bias', keys, 'this tower adds no bias to the keys')
-        if _has_parameter(trunk, f'{owner}q_bias'):
+        if f'{owner}q_bias' in own:
             state[f'{owner}q_bias'], state[f'{owner}v_bias'] = query, value
         else:
             leave_out(renamed, key, bias, f'choose the model with biases, {_with_biases(trunk)}')
     return state
-
-
-def _has_parameter(trunk: Any, name: str) -> bool:
-    return any(own == name for own, _ in trunk.named_parameters())
 
 
 def _check_registers(state: State, trunk: Any) -> None:

@@ -336,6 +336,7 @@ def test_torchscript_of_openai(toy_configs: dict[str, Any], tmp_path: Path) -> N
 
     library = Archive(**toy_configs['quick_gelu']).eval()
     for name in ('input_resolution', 'context_length', 'vocab_size'):
+        vars(library).pop(name, None)
         library.register_buffer(name, torch.tensor(1))
     torch.jit.trace(library, torch.ones(1)).save(str(tmp_path / 'ViT.pt'))
     ours = build_clip(toy_configs['open_clip'], str(tmp_path / 'ViT.pt'))
