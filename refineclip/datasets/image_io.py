@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.webp', '.bmp')
+# Of what a folder is searched for; a file that is named may have any.
+IMAGE_SUFFIXES = (
+    *('.jpg', '.jpeg', '.png', '.webp', '.avif'),
+    *('.bmp', '.tif', '.tiff', '.ppm', '.pgm'),
+)
+# Beyond this the shorter side would be less than a pixel at the sizes that towers see.
+MAX_ASPECT = 100
 
 _PNG_SIGNATURE = b'\x89PNG\r\n\x1a\n'
 
@@ -35,9 +42,10 @@ class BadImageError(Exception):
 def read_image(path: str | Path, min_size: int = 32) -> Image.Image:
     """Read one image as 8-bit RGB, turned as its EXIF orientation says.
 
-    Grey, CMYK and palette images are converted. Alpha is dropped, not composited: the stored
-    colours are kept, as OpenCV and mmcv do. Of a multi-picture JPEG (``MPO``, as phones write) the
-    first picture is taken.
+    The one reader of everything that shows or names pixels, so that all of it means the same ones.
+    The bytes decide the format, not the file's name. Grey, CMYK and palette images are converted.
+    Alpha is dropped, not composited: the stored colours are kept, as OpenCV and mmcv do. Of a
+    multi-picture JPEG (``MPO``, as phones write) the first picture is taken.
 
     Args:
         path: The file.
@@ -45,27 +53,44 @@ def read_image(path: str | Path, min_size: int = 32) -> Image.Image:
 
     Raises:
         BadImageError: The file is missing, empty, truncated or otherwise unreadable, animated, has
-            16 bits per channel, or is smaller than ``min_size``.
+            16 bits per channel, is smaller than ``min_size``, or one side is more than
+            ``MAX_ASPECT`` times the other.
     """
-    path = Path(path)
     try:
-        with path.open('rb') as file:
-            head = file.read(32)
-            if not head:
-                raise BadImageError(str(path), 'zero-byte file')
-            if head.startswith(_PNG_SIGNATURE) and len(head) > 24 and head[24] == 16:
-                # Pillow would cut colour PNGs to 8 bits without a word.
-                raise BadImageError(str(path), '16 bits per channel')
-            file.seek(0)
-            image = Image.open(file)
-            _check_kind(image, path, min_size)
-            ImageOps.exif_transpose(image, in_place=True)
-            return _to_rgb(image)
+        content = Path(path).read_bytes()
+    except OSError as error:
+        raise BadImageError(str(path), f'cannot be read ({error})') from error
+    return decode_image(content, str(path), min_size)
+
+
+def decode_image(content: bytes, path: str, min_size: int = 32) -> Image.Image:
+    """Decode the bytes of an image file; see :func:`read_image`.
+
+    Args:
+        content: The whole file.
+        path: Its name, for the error.
+        min_size: Least width and height in pixels.
+
+    Raises:
+        BadImageError: As :func:`read_image`.
+    """
+    if not content:
+        raise BadImageError(path, 'zero-byte file')
+    if content.startswith(_PNG_SIGNATURE) and len(content) > 24 and content[24] == 16:
+        # Pillow would cut colour PNGs to 8 bits without a word.
+        raise BadImageError(path, '16 bits per channel')
+    try:
+        image = Image.open(BytesIO(content))
+        _check_kind(image, path, min_size)
+        ImageOps.exif_transpose(image, in_place=True)
+        return _to_rgb(image)
     except BadImageError:
         raise
     except Exception as error:  # on damaged bytes Pillow and its EXIF code raise nearly anything
-        reason = str(error) or type(error).__name__
-        raise BadImageError(str(path), f'cannot be read ({reason})') from error
+        # Pillow would print the buffer's address.
+        unknown = isinstance(error, UnidentifiedImageError)
+        reason = 'cannot identify image file' if unknown else str(error) or type(error).__name__
+        raise BadImageError(path, f'cannot be read ({reason})') from error
 
 
 def read_image_size(path: str | Path) -> tuple[int, int]:
@@ -76,9 +101,12 @@ def read_image_size(path: str | Path) -> tuple[int, int]:
     """
     try:
         with Image.open(path) as image:
-            turned = image.getexif().get(ExifTags.Base.Orientation, 1) >= 5
+            # Pillow turns TIFF by itself, and says so in the size.
+            turned = image.format != 'TIFF' and (
+                image.getexif().get(ExifTags.Base.Orientation, 1) >= 5
+            )
             return (image.height, image.width) if turned else image.size
-    except Exception as error:  # as in read_image
+    except Exception as error:  # as in decode_image
         raise BadImageError(str(path), f'cannot be read ({error})') from error
 
 
@@ -87,16 +115,20 @@ def image_to_tensor(image: Image.Image) -> Tensor:
     return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
 
 
-def _check_kind(image: Image.Image, path: Path, min_size: int) -> None:
+def _check_kind(image: Image.Image, path: str, min_size: int) -> None:
     """Refuse by header only, before any pixel is decoded."""
     frames = getattr(image, 'n_frames', 1)
     if frames > 1 and image.format != 'MPO':
-        raise BadImageError(str(path), f'animated, {frames} frames')
+        raise BadImageError(path, f'animated, {frames} frames')
     if image.mode.startswith('I') or image.mode == 'F':
-        raise BadImageError(str(path), f'more than 8 bits per channel (mode {image.mode})')
+        raise BadImageError(path, f'more than 8 bits per channel (mode {image.mode})')
+    width, height = image.size
     if min(image.size) < min_size:
-        width, height = image.size
-        raise BadImageError(str(path), f'{width} x {height} px, smaller than {min_size} px')
+        raise BadImageError(path, f'{width} x {height} px, smaller than {min_size} px')
+    if max(image.size) > MAX_ASPECT * min(image.size):
+        raise BadImageError(
+            path, f'{width} x {height} px, one side is more than {MAX_ASPECT} times the other'
+        )
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

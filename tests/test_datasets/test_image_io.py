@@ -8,7 +8,12 @@ import pytest
 import torch
 from PIL import Image
 
-from refineclip.datasets.image_io import BadImageError, image_to_tensor, read_image
+from refineclip.datasets.image_io import (
+    BadImageError,
+    image_to_tensor,
+    read_image,
+    read_image_size,
+)
 
 ORIENTATION_TAG = 274
 
@@ -41,6 +46,49 @@ def test_exif_rotation_is_honoured(tmp_path: Path) -> None:
     assert image[5, 20, 0] > 180
     assert image[5, 20, 2] < 20
     assert image[50, 20, 2] > 180
+
+
+@pytest.mark.parametrize('kind', ['JPEG', 'PNG', 'WEBP', 'AVIF', 'TIFF'])
+@pytest.mark.parametrize('orientation', range(1, 9))
+def test_orientation_means_the_same_in_every_format(
+    tmp_path: Path, kind: str, orientation: int
+) -> None:
+    exif = Image.Exif()
+    exif[ORIENTATION_TAG] = orientation
+    array = colours()
+    array[: len(array) // 2] //= 2  # so that a flip shows
+    path = tmp_path / 'a.jpg'  # whatever the bytes are
+    Image.fromarray(array).save(path, format=kind, exif=exif.tobytes(), quality=95)
+    image = read_image(path)
+    assert read_image_size(path) == image.size
+    # The EXIF standard: where the stored first row and first column are shown.
+    turns = {
+        1: array,
+        2: array[:, ::-1],
+        3: array[::-1, ::-1],
+        4: array[::-1],
+        5: array.transpose(1, 0, 2),
+        6: array[::-1].transpose(1, 0, 2),
+        7: array[::-1, ::-1].transpose(1, 0, 2),
+        8: array[:, ::-1].transpose(1, 0, 2),
+    }
+    difference = np.asarray(image).astype(int) - turns[orientation]
+    assert np.abs(difference).mean() < 4
+
+
+@pytest.mark.parametrize('kind', ['GIF', 'ICO', 'AVIF', 'JPEG2000', 'TIFF'])
+def test_the_bytes_decide_the_format(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / 'a.jpg'
+    Image.fromarray(np.full((48, 48, 3), 90, np.uint8)).save(path, format=kind)
+    assert np.abs(np.asarray(read_image(path)).astype(int) - 90).max() <= 2
+
+
+def test_a_thread_of_pixels_is_refused(tmp_path: Path) -> None:
+    Image.new('RGB', (101, 1)).save(tmp_path / 'a.png')
+    with pytest.raises(BadImageError, match='101 x 1 px, one side is more than 100 times'):
+        read_image(tmp_path / 'a.png', min_size=1)
+    Image.new('RGB', (100, 1)).save(tmp_path / 'a.png')
+    assert read_image(tmp_path / 'a.png', min_size=1).size == (100, 1)
 
 
 @pytest.mark.parametrize(
