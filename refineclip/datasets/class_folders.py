@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 from collections import Counter
@@ -15,6 +14,8 @@ from mmengine.logging import print_log
 from numpy.typing import NDArray
 from torchvision.datasets import ImageFolder
 from torchvision.datasets.folder import IMG_EXTENSIONS
+
+from refineclip.datasets.coco_json import read_json
 
 _NAME_FILES = ('classes.json', 'classes.txt')
 _WORDNET_ID = re.compile(r'n\d{8}')
@@ -151,8 +152,15 @@ def read_class_names(path: str | Path, folders: Sequence[str]) -> list[str]:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f'expected a file of class names, got {path}, which is no file')
-    text = path.read_text(encoding='utf-8')
-    content: Any = json.loads(text) if path.suffix == '.json' else _parse_lines(text, folders, path)
+    content: Any
+    if path.suffix == '.json':
+        content = read_json(path, 'class names')
+    else:
+        try:
+            text = path.read_text(encoding='utf-8-sig')
+        except UnicodeDecodeError as error:
+            raise ValueError(f'{path}: expected class names in utf-8, got {error}') from error
+        content = _parse_lines(text, folders, path)
     if isinstance(content, list):
         if len(content) != len(folders):
             raise ValueError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections import defaultdict
 from pathlib import Path
@@ -11,6 +10,8 @@ from typing import Any
 import numpy as np
 from mmengine.logging import print_log
 from numpy.typing import NDArray
+
+from refineclip.datasets.coco_json import check_records, file_name_of, read_coco_json
 
 _NUM_NAMED = 5
 
@@ -101,24 +102,22 @@ class CocoCaptions:
 
 def _read(path: Path) -> tuple[dict[Any, str], list[dict[str, Any]]]:
     """Image id -> file name, and the annotations."""
-    if not path.is_file():
-        raise FileNotFoundError(f'expected a json of captions, got {path}, which is no file')
-    content = json.loads(path.read_text(encoding='utf-8'))
-    try:
-        images = {image['id']: image['file_name'] for image in content['images']}
-        annotations = content['annotations']
-        captioned = all('caption' in one and 'image_id' in one for one in annotations)
-    except (KeyError, TypeError) as error:
+    content = read_coco_json(path, 'captions', ('images', 'annotations'))
+    check_records(path, 'images', content['images'], ('id',))
+    check_records(
+        path,
+        'annotations',
+        content['annotations'],
+        ('image_id', 'caption'),
+        'take captions_*.json, not instances_*.json',
+    )
+    images = {image['id']: file_name_of(image) for image in content['images']}
+    if nameless := [image for image, name in images.items() if not name]:
         raise ValueError(
-            f"{path}: expected COCO captions ('images' with 'id' and 'file_name', 'annotations'), "
-            f'got another json (no {error})'
-        ) from error
-    if not captioned:
-        raise ValueError(
-            f"{path}: expected annotations with 'image_id' and 'caption', got others; take "
-            'captions_*.json, not instances_*.json'
+            f"{path}: expected 'file_name' or 'coco_url' in each of images, got neither for id "
+            f'{nameless[0]}'
         )
-    return images, annotations
+    return {image: str(name) for image, name in images.items()}, content['annotations']
 
 
 def _captions_by_image(
@@ -133,7 +132,7 @@ def _captions_by_image(
         )
     texts: dict[Any, list[str]] = defaultdict(list)
     for one in annotations:
-        if not one['caption'].strip():
+        if not str(one['caption']).strip():
             raise ValueError(
                 f'{path}: expected captions with words, got a blank one for image '
                 f'{one["image_id"]}; remove it'

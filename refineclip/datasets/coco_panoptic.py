@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-import json
+import logging
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from mmengine.logging import print_log
 from numpy.typing import NDArray
 from PIL import Image
+
+from refineclip.datasets.coco_json import (
+    check_categories,
+    check_records,
+    file_name_of,
+    read_coco_json,
+    shown,
+)
+from refineclip.datasets.image_io import read_image_size
 
 
 @dataclass(frozen=True)
@@ -98,9 +108,14 @@ class CocoPanoptic:
             ``annotations/panoptic_<split>/*.png``.
         split: Name of the split, e.g. ``'val2017'``.
 
+    What the json may lack: ``supercategory`` (a class is then its own), ``isthing`` (a class is
+    then a thing, with a warning), the ``iscrowd``, ``bbox`` and ``area`` of a segment (not a crowd;
+    measured in the PNG), the ``width`` and ``height`` of an image (those of the PNG), the
+    ``file_name`` of an annotation (the image's, as PNG), and all that is not named here.
+
     Raises:
         FileNotFoundError: If the json, the image folder or the label folder is missing.
-        ValueError: If the json is no panoptic annotation.
+        ValueError: If the json is no panoptic annotation, or a category is written twice.
 
     Examples:
         >>> dataset = CocoPanoptic('data/coco', 'val2017')  # doctest: +SKIP
@@ -117,38 +132,84 @@ class CocoPanoptic:
                     f'expected the COCO panoptic layout under {root}, got no {path}; '
                     'unpack panoptic_annotations_trainval2017.zip into annotations/'
                 )
-        content = json.loads(ann_file.read_text())
-        if missing := {'images', 'annotations', 'categories'} - content.keys():
-            raise ValueError(
-                f'expected a COCO panoptic json, got {ann_file} without {sorted(missing)}'
-            )
-        categories = sorted(content['categories'], key=lambda category: category['id'])
+        content = read_coco_json(
+            ann_file, 'panoptic annotations', ('images', 'annotations', 'categories')
+        )
+        self._read_categories(ann_file, content['categories'])
+        check_records(ann_file, 'images', content['images'], ('id',))
+        check_records(
+            ann_file,
+            'annotations',
+            content['annotations'],
+            ('image_id', 'segments_info'),
+            'take panoptic_*.json, not instances_*.json',
+        )
+        annotations = {a['image_id']: a for a in content['annotations']}
+        self.images: list[PanopticImage] = [
+            self._parse(ann_file, image, annotations[image['id']], root / split)
+            for image in content['images']
+            if image['id'] in annotations
+        ]
+
+    def _read_categories(self, ann_file: Path, records: list[dict[str, Any]]) -> None:
+        check_categories(ann_file, records)
+        categories = sorted(records, key=lambda category: category['id'])
         self.classes: tuple[str, ...] = tuple(c['name'] for c in categories)
-        self.is_thing: NDArray[np.bool_] = np.array([bool(c['isthing']) for c in categories])
-        names = [c['supercategory'] for c in categories]
+        untold = sum('isthing' not in c for c in categories)
+        if untold:
+            print_log(
+                f"{ann_file}: {untold} of {len(categories)} categories have no 'isthing' and count "
+                'as things',
+                logger='current',
+                level=logging.WARNING,
+            )
+        self.is_thing: NDArray[np.bool_] = np.array(
+            [bool(c.get('isthing', True)) for c in categories]
+        )
+        names = [c.get('supercategory') or c['name'] for c in categories]
         self.supercategories: tuple[str, ...] = tuple(dict.fromkeys(names))
         self.class_to_super: NDArray[np.int64] = np.array(
             [self.supercategories.index(name) for name in names], dtype=np.int64
         )
         self._index_of_id = {c['id']: i for i, c in enumerate(categories)}
-        annotations = {a['image_id']: a for a in content['annotations']}
-        self.images: list[PanopticImage] = [
-            self._parse(image, annotations[image['id']], root / split, label_dir)
-            for image in content['images']
-            if image['id'] in annotations
-        ]
 
     def _parse(
-        self, image: dict[str, Any], annotation: dict[str, Any], img_dir: Path, label_dir: Path
+        self, ann_file: Path, image: dict[str, Any], annotation: dict[str, Any], img_dir: Path
     ) -> PanopticImage:
+        name = file_name_of(image)
+        if name is None:
+            raise ValueError(
+                f"{ann_file}: expected 'file_name' or 'coco_url' in each of images, got neither in "
+                f'{shown(image)}'
+            )
+        label = annotation.get('file_name') or str(Path(name).with_suffix('.png'))
+        label_path = ann_file.with_suffix('') / label
+        if 'width' in image and 'height' in image:
+            width, height = image['width'], image['height']
+        else:
+            width, height = read_image_size(label_path)
+        bare = PanopticImage(img_dir / name, label_path, width, height, ())
+        return replace(bare, segments=self._parse_segments(ann_file, bare, annotation))
+
+    def _parse_segments(
+        self, ann_file: Path, image: PanopticImage, annotation: dict[str, Any]
+    ) -> tuple[PanopticSegment, ...]:
+        infos = annotation['segments_info']
+        where = f'segments_info of image_id {annotation["image_id"]}'
+        check_records(ann_file, where, infos, ('id', 'category_id'))
+        measured = not all('bbox' in info and 'area' in info for info in infos)
+        ids = image.read_ids() if measured else None
         segments = []
-        for info in annotation['segments_info']:
+        for info in infos:
             if info['category_id'] not in self._index_of_id:
                 raise ValueError(
                     f"expected one of the json's categories, got category id {info['category_id']} "
-                    f'in image {image["file_name"]}; the annotation file is inconsistent'
+                    f'in image {image.img_path.name}; the annotation file {ann_file} is '
+                    'inconsistent'
                 )
             category = self._index_of_id[info['category_id']]
+            if ids is not None:
+                info = {**_measure(ids == info['id']), **info}
             x, y, width, height = info['bbox']
             segments.append(
                 PanopticSegment(
@@ -160,13 +221,7 @@ class CocoPanoptic:
                     area=info['area'],
                 )
             )
-        return PanopticImage(
-            img_path=img_dir / image['file_name'],
-            label_path=label_dir / annotation['file_name'],
-            width=image['width'],
-            height=image['height'],
-            segments=tuple(segments),
-        )
+        return tuple(segments)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -176,3 +231,15 @@ class CocoPanoptic:
 
     def __iter__(self) -> Iterator[PanopticImage]:
         return iter(self.images)
+
+
+def _measure(mask: NDArray[np.bool_]) -> dict[str, Any]:
+    """Box (xywh, pixels) and area of a mask (H, W), as COCO writes them; zeros if it is empty."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if not rows.size:
+        return {'bbox': [0, 0, 0, 0], 'area': 0}
+    x, y = int(columns[0]), int(rows[0])
+    return {
+        'bbox': [x, y, int(columns[-1]) + 1 - x, int(rows[-1]) + 1 - y],
+        'area': int(mask.sum()),
+    }

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import json
+import codecs
 import os
+from collections import deque
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import torch
 from mmengine.registry import DATASETS, TASK_UTILS
 from torch.utils.data import Dataset
 
+from refineclip.datasets.coco_json import file_name_of, read_coco_json, shown
 from refineclip.datasets.image_io import (
     IMAGE_SUFFIXES,
     BadImageError,
@@ -153,14 +156,16 @@ def build_region_sampler(sampler: dict[str, Any] | Any) -> Any:
 
 
 def list_images(folder: Path) -> list[str]:
-    """Return the images below a folder, as sorted relative posix paths; links are followed.
+    """Return the images below a folder, as sorted relative posix paths.
+
+    Links to folders are followed, each folder once: a link that leads back ends there.
 
     Raises:
         ValueError: There is none; the message says what is there instead.
     """
     names = [
         (Path(root) / file).relative_to(folder).as_posix()
-        for root, _, files in os.walk(folder, followlinks=True)
+        for root, files in _walk(folder)
         for file in files
         # macOS leaves '._name.jpg' companions that are no images.
         if file.lower().endswith(IMAGE_SUFFIXES) and not file.startswith('.')
@@ -174,22 +179,54 @@ def list_images(folder: Path) -> list[str]:
     return sorted(names)
 
 
+def _walk(folder: Path) -> Iterator[tuple[str, list[str]]]:
+    """Every folder below one with its files; real folders first, so that they give the names."""
+    seen: set[str] = set()
+    starts = deque([folder])
+    while starts:
+        for root, folders, files in os.walk(starts.popleft()):
+            real = os.path.realpath(root)
+            if real in seen:
+                folders.clear()
+                continue
+            seen.add(real)
+            inside = (Path(root, name) for name in sorted(folders))
+            starts += (path for path in inside if path.is_symlink())
+            yield root, files
+
+
 def read_image_list(path: str | Path) -> list[str]:
     """Read image names from a COCO or LVIS style JSON, or a text file with one name per line.
 
     LVIS has no ``file_name``; the last two parts of ``coco_url`` (``train2017/000000000139.jpg``)
     serve, relative to the COCO root.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: The json is none, or an image in it has no name.
     """
     path = Path(path)
+    if path.suffix == '.json':
+        images = read_coco_json(path, 'images', ('images',))['images']
+        names = [isinstance(one, dict) and file_name_of(one, parts=2) for one in images]
+        if not all(names):
+            index = names.index(next(name for name in names if not name))
+            raise ValueError(
+                f"{path}: expected 'file_name' or 'coco_url' in each of images, got neither in "
+                f'images[{index}]: {shown(images[index])}'
+            )
+        return [str(name) for name in names]
     if not path.is_file():
         raise FileNotFoundError(f'Expected a list of images, got {path}, which is no file.')
-    text = path.read_text(encoding='utf-8')
-    if path.suffix != '.json':
-        return [line.strip() for line in text.splitlines() if line.strip()]
-    images = json.loads(text)['images']
-    return [
-        image.get('file_name') or '/'.join(image['coco_url'].split('/')[-2:]) for image in images
-    ]
+    return [line.strip() for line in _read_lines(path) if line.strip()]
+
+
+def _read_lines(path: Path) -> list[str]:
+    """Lines of a text file; bytes that are no utf-8 stay as file names hold them."""
+    content = path.read_bytes()
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return content.decode('utf-16').splitlines()
+    return content.decode('utf-8-sig', errors='surrogateescape').splitlines()
 
 
 def _missing_folder(folder: Path) -> str:

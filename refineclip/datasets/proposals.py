@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from refineclip.datasets.coco_json import file_name_of, read_json
 
 Proposals = dict[str, NDArray[np.float32]]
 
@@ -32,14 +33,12 @@ def load_proposals(path: str | Path) -> Proposals:
         ValueError: The content fits none of the layouts, or is no JSON.
     """
     path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f'Expected a proposals file (JSON), got {path}, which is no file.')
     try:
-        content = json.loads(path.read_text(encoding='utf-8'))
+        content = read_json(path, 'proposals')
         if isinstance(content, list):
             return _from_coco(content, {}, [])
         if 'annotations' in content and 'images' in content:
-            names = {image['id']: image['file_name'] for image in content['images']}
+            names = {image['id']: _name(image) for image in content['images']}
             categories = [category['id'] for category in content.get('categories', ())]
             return _from_coco(content['annotations'], names, categories)
         return {name: _as_rows([[*box[:4], -1] for box in rows]) for name, rows in content.items()}
@@ -63,6 +62,13 @@ def proposals_of(proposals: Mapping[str, NDArray[np.float32]], img_path: str) ->
             return boxes
     stem = PurePath(img_path).stem
     return proposals.get(str(int(stem))) if stem.isdecimal() else None
+
+
+def _name(image: dict[str, Any]) -> str:
+    name = file_name_of(image, parts=2)
+    if name is None:
+        raise KeyError('file_name')
+    return name
 
 
 def _from_coco(

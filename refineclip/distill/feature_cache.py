@@ -51,7 +51,7 @@ class FeatureCache:
 
     def path(self, img_path: str, boxes: Tensor) -> Path:
         """File of one image, with these boxes (R, 4) if the feature is about regions."""
-        digest = hashlib.sha1(os.fspath(img_path).encode())
+        digest = hashlib.sha1(os.fsencode(img_path))  # a name may hold bytes that are no text
         if Path(img_path).exists():  # another picture under the same name is another key
             stat = Path(img_path).stat()
             digest.update(f'{stat.st_size} {stat.st_mtime_ns}'.encode())

@@ -80,8 +80,8 @@ def test_wrong_input(write, tmp_path):
         CocoCaptions(write(CAPTIONS)[0], tmp_path / 'nowhere')
     other = tmp_path / 'other.json'
     for content, message in (
-        (dict(images=[]), "no 'annotations'"),
-        ([1, 2], 'another json'),
+        (dict(images=[]), "with a list of 'annotations', got only"),
+        ([1, 2], 'got a list'),
         (dict(images=[], annotations=[dict(image_id=1, bbox=[])]), 'not instances_'),
     ):
         other.write_text(json.dumps(content))

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -90,7 +93,7 @@ def test_missing_parts_are_named(root: Path) -> None:
     with pytest.raises(FileNotFoundError, match='train2017'):
         CocoPanoptic(root, 'train2017')
     (root / 'annotations/panoptic_val2017.json').write_text('{"images": []}')
-    with pytest.raises(ValueError, match=r"\['annotations', 'categories'\]"):
+    with pytest.raises(ValueError, match=r"list of 'annotations', got only \['images'\]"):
         CocoPanoptic(root)
 
 
@@ -98,6 +101,70 @@ def test_unknown_category_is_refused(root: Path) -> None:
     file = root / 'annotations/panoptic_val2017.json'
     file.write_text(file.read_text().replace('"category_id": 90', '"category_id": 91'))
     with pytest.raises(ValueError, match='category id 91'):
+        CocoPanoptic(root)
+
+
+def edit(root: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    file = root / 'annotations/panoptic_val2017.json'
+    content = json.loads(file.read_text())
+    change(content)
+    file.write_text(json.dumps(content), encoding='utf-8-sig')
+
+
+def test_categories_of_name_id_and_isthing_are_enough(root: Path) -> None:
+    """As Mask2Former's ADE20K file, whose images carry no size and whose segments no box."""
+    full = CocoPanoptic(root)
+
+    def strip(content: dict[str, Any]) -> None:
+        keys = ('id', 'name', 'isthing')
+        content['categories'] = [{key: c[key] for key in keys} for c in content['categories']]
+        content['images'] = [
+            {key: i[key] for key in ('id', 'file_name')} for i in content['images']
+        ]
+        [annotation] = content['annotations']
+        del annotation['file_name']
+        for segment in annotation['segments_info']:
+            for key in ('bbox', 'area', 'iscrowd'):
+                del segment[key]
+
+    edit(root, strip)
+    bare = CocoPanoptic(root)
+    assert bare.supercategories == bare.classes == full.classes
+    assert bare.class_to_super.tolist() == [0, 1, 2]
+    assert bare.is_thing.tolist() == full.is_thing.tolist()
+    assert (bare[0].width, bare[0].height) == (4, 2)
+    assert bare[0].label_path == full[0].label_path
+    assert [s.box for s in bare[0].segments] == [s.box for s in full[0].segments]
+    assert [s.area for s in bare[0].segments] == [4, 2]
+    assert not any(s.is_crowd for s in bare[0].segments)
+
+
+def test_without_isthing_classes_are_things(root: Path) -> None:
+    edit(root, lambda content: [c.pop('isthing') for c in content['categories'][:2]])
+    with mock.patch('refineclip.datasets.coco_panoptic.print_log') as log:
+        assert CocoPanoptic(root).is_thing.all()
+    assert "2 of 3 categories have no 'isthing'" in log.call_args[0][0]
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        (lambda c: c['categories'].append({'id': 9, 'name': 'car'}), "two of name 'car'"),
+        (lambda c: c['categories'][1].pop('name'), r"'name' in categories\[1\]"),
+        (lambda c: c['annotations'][0].pop('segments_info'), r'take panoptic_\*\.json, not inst'),
+        (
+            lambda c: c['annotations'][0]['segments_info'][1].pop('category_id'),
+            r"'category_id' in segments_info of image_id 7\[1\]",
+        ),
+        (lambda c: c['images'][0].pop('file_name'), "'file_name' or 'coco_url'"),
+        (lambda c: c['images'][0].pop('id'), r"'id' in images\[0\]"),
+    ],
+)
+def test_what_is_needed_is_asked_for_by_file_key_and_record(
+    root: Path, change: Callable[[dict[str, Any]], None], message: str
+) -> None:
+    edit(root, change)
+    with pytest.raises(ValueError, match=rf'panoptic_val2017\.json.*{message}'):
         CocoPanoptic(root)
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,8 @@ from PIL import Image
 
 import refineclip.distill.regions  # noqa: F401  (registers the samplers)
 from refineclip.datasets import RegionImageFolder, collate_regions
+from refineclip.datasets.image_folder import list_images, read_image_list
+from refineclip.distill.feature_cache import FeatureCache
 
 GRID = {'type': 'GridRegions'}
 
@@ -88,6 +91,42 @@ def test_limit_and_lists(folder: Path, tmp_path: Path) -> None:
     lvis = tmp_path / 'lvis.json'
     lvis.write_text(json.dumps({'images': [{'id': 1, 'coco_url': 'http://host/a/z.JPG'}]}))
     assert RegionImageFolder(str(folder), GRID, ann_file=str(lvis)).names == ['a/z.JPG']
+
+
+def test_lists_of_other_encodings_and_kinds(folder: Path, tmp_path: Path) -> None:
+    names = tmp_path / 'names.txt'
+    for encoding in ('utf-8-sig', 'utf-16'):
+        names.write_text('b.png\r\nd.bmp\n', encoding=encoding)
+        assert read_image_list(names) == ['b.png', 'd.bmp']
+    names = tmp_path / 'names.json'
+    names.write_text('{"images": [{"file_name": "b.png"}, {"id": 3}]}')
+    with pytest.raises(ValueError, match=r'names.json: .*neither in images\[1\]: {"id": 3}'):
+        read_image_list(names)
+    names.write_text('{"images": [{"file_name"')
+    with pytest.raises(ValueError, match=r'names.json: .*ends too early'):
+        read_image_list(names)
+
+
+def test_a_cycle_of_links_counts_a_photo_once(tmp_path: Path) -> None:
+    write_images(tmp_path / 'root', ['b/x.png', 'c/y.png'])
+    write_images(tmp_path / 'elsewhere', ['z.png'])
+    (tmp_path / 'root' / 'a').symlink_to(tmp_path / 'root' / 'b')
+    (tmp_path / 'root' / 'b' / 'up').symlink_to(tmp_path / 'root')
+    (tmp_path / 'root' / 'other').symlink_to(tmp_path / 'elsewhere')
+    (tmp_path / 'elsewhere' / 'back').symlink_to(tmp_path / 'root')
+    assert list_images(tmp_path / 'root') == ['b/x.png', 'c/y.png', 'other/z.png']
+
+
+def test_names_that_are_no_text(tmp_path: Path) -> None:
+    name = os.fsdecode(b'caf\xe9.png')  # latin-1, as old archives hold it
+    write_images(tmp_path / 'photos', [name])
+    listed = tmp_path / 'list.txt'
+    listed.write_bytes(b'caf\xe9.png\n')
+    for ann_file in (None, str(listed)):
+        item = RegionImageFolder(str(tmp_path / 'photos'), GRID, ann_file=ann_file)[0]
+        assert item['img_path'] == str(tmp_path / 'photos' / name)
+    cache = FeatureCache(str(tmp_path / 'cache'), 'a', {}, per_region=False)
+    assert cache.path(item['img_path'], item['boxes']).parent == cache.folder
 
 
 def test_errors_before_training_name_what_is_there(folder: Path, tmp_path: Path) -> None:
