@@ -33,7 +33,7 @@ def test_encodings(tmp_path: Path, encoding: str) -> None:
         (b'version https://git-lfs.github.com/spec/v1', 'got a file that is none'),
         ('{"a": "é"}'.encode('latin-1'), 'utf-8 or utf-16, got another file'),
         (b'[' * 100_000, 'a.json: expected a json of captions'),
-        (b'[]', "'annotations'.., got a list"),
+        (b'[]', "'annotations'., got a list"),
         (b'{"images": []}', r"list of 'annotations', got only \['images'\]"),
         (b'{"images": {}, "annotations": []}', "list of 'images', got dict"),
     ],
