@@ -21,7 +21,7 @@ model = dict(
     test_cfg=dict(size=(128, 128), window=view, stride=view),
 )
 train_pipeline = [
-    dict(type='LoadImageFromFile'),
+    dict(type='LoadUprightImage'),
     dict(type='LoadSegLabels'),
     # Not all background; mmseg's usual value.
     dict(type='RandomCrop', crop_size=view, cat_max_ratio=0.75),

@@ -19,13 +19,13 @@ model = dict(
 )
 
 train_pipeline = [
-    dict(type='LoadImageFromFile'),
+    dict(type='LoadUprightImage'),
     dict(type='LoadAnnotations', with_bbox=True),
     dict(type='RandomFlip', prob=0.5),
     dict(type='PackDetInputs'),
 ]
 test_pipeline = [
-    dict(type='LoadImageFromFile'),
+    dict(type='LoadUprightImage'),
     # As drawn; mmdet wants the factor that this writes down.
     dict(type='Resize', scale=(128, 128)),
     dict(type='LoadAnnotations', with_bbox=True),

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-from .evaluate.common import override, quiet_logging
+from .evaluate.common import override, printable, quiet_logging
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -16,7 +16,8 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog='python -m refineclip detect',
         description='Detect what words name, in images or folders: pictures into OUT/vis, boxes '
-        'with names and scores into OUT/preds/*.json.',
+        'with names and scores into OUT/preds/*.json. Folders are searched with their '
+        'sub-folders; files that cannot be read are named and skipped (exit status 1).',
     )
     parser.add_argument('config', type=Path, help='config of an F-ViT detector')
     parser.add_argument('checkpoint', type=Path, help='what its training saved')
@@ -46,7 +47,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def detect(args: argparse.Namespace) -> int:
-    """Detect and write; returns the number of boxes above the threshold.
+    """Detect and write; returns the number of images that could not be read.
 
     Raises:
         ValueError: Names, options or weights that do not fit.
@@ -54,15 +55,16 @@ def detect(args: argparse.Namespace) -> int:
     """
     from mmengine.config import Config
 
+    from refineclip.datasets.image_inputs import find_inputs
     from refineclip.datasets.vocabularies import parse_texts, read_vocabulary
-    from refineclip.detection.inferencer import OVDetInferencer, list_images
+    from refineclip.detection.inferencer import OVDetInferencer
 
     texts: tuple[str, ...] | None = None
     if args.texts is not None:
         texts = parse_texts(args.texts)
     elif args.vocabulary is not None:
         texts = read_vocabulary(args.vocabulary)
-    images = list_images(args.images)
+    images = find_inputs(args.images, args.out)
     if args.out.is_file():
         raise ValueError(f'--out: expected a folder to write, got the file {args.out}')
     if not args.config.is_file():
@@ -71,33 +73,38 @@ def detect(args: argparse.Namespace) -> int:
     override(config, args.cfg_options)
     inferencer = OVDetInferencer(config, args.checkpoint, texts, device=args.device)
     result = inferencer(
-        images,
+        args.images,
         batch_size=args.batch_size,
         out_dir=str(args.out),
         no_save_pred=False,
         pred_score_thr=args.score_thr,
+        on_bad_image='skip',
     )
-    total = 0
-    for image, found in zip(images, result['predictions'], strict=True):
+    for image, found in zip(result['img_paths'], result['predictions'], strict=True):
         kept = [
             f'{name} {score:.2f}'
             for name, score in zip(found['names'], found['scores'], strict=True)
             if score >= args.score_thr
         ]
-        total += len(kept)
-        sys.stdout.write(f'{image}: {", ".join(kept) or "nothing above the threshold"}\n')
-    return total
+        text = ', '.join(kept) or 'nothing above the threshold'
+        sys.stdout.write(f'{printable(image)}: {text}\n')
+    bad = result['bad_images']
+    for path, reason in bad:
+        sys.stderr.write(f'warning: skipped {printable(path)}: {reason}\n')
+    if bad:
+        sys.stderr.write(f'warning: {len(bad)} of {len(images)} images were skipped\n')
+    return len(bad)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Detect; returns 0, or 2 for wrong input."""
+    """Detect; returns 0, 1 if images were skipped, or 2 for wrong input."""
     parser = make_parser()
     args = parser.parse_args(argv)
     # mmengine says so of every box that touches the border of its image.
     warnings.filterwarnings('ignore', message='Warning: The .* is out of bounds')
     try:
         quiet_logging()
-        detect(args)
+        num_bad = detect(args)
     except ModuleNotFoundError as error:
         sys.stderr.write(f'{parser.prog}: error: {error}; see python -m refineclip doctor\n')
         return 2
@@ -106,7 +113,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stderr.write(f'{parser.prog}: error: {error}\n')
         return 2
     sys.stdout.write(f'{args.out}\n')
-    return 0
+    return 1 if num_bad else 0
 
 
 if __name__ == '__main__':

@@ -8,7 +8,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .evaluate.common import add_encoder_arguments, parse_rows, quiet_logging, split_texts
+from .evaluate.common import (
+    add_encoder_arguments,
+    parse_rows,
+    printable,
+    quiet_logging,
+    split_texts,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -48,7 +54,11 @@ def make_parser() -> argparse.ArgumentParser:
         '--images', nargs='+', type=Path, metavar='PATH', help='files, or folders of images'
     )
     pictures.add_argument(
-        '--num-images', type=int, default=4, metavar='N', help='draw the first N (default: 4)'
+        '--num-images',
+        type=int,
+        default=4,
+        metavar='N',
+        help='draw the first N that can be read (default: 4)',
     )
     pictures.add_argument(
         '--image-size',
@@ -149,12 +159,9 @@ def check_args(args: argparse.Namespace) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Draw one kind of figure; returns 0, or 2 for wrong input."""
+    """Draw one kind of figure; returns 0, 1 if images were skipped, or 2 for wrong input."""
     parser = make_parser()
     args = parser.parse_args(argv)
-
-    from refineclip.datasets.image_io import BadImageError
-
     try:
         check_args(args)
         quiet_logging()
@@ -167,12 +174,16 @@ def main(argv: Sequence[str] | None = None) -> int:
             from refineclip.visualization import save_figure
 
             path = save_figure(figures_of(drawing)[args.kind](), args.out)
-    except (ValueError, TypeError, FileNotFoundError, ModuleNotFoundError, BadImageError) as error:
+    except (ValueError, TypeError, FileNotFoundError, ModuleNotFoundError) as error:
         # Every one of them says what was expected, what came and what to do.
         sys.stderr.write(f'{parser.prog}: error: {error}\n')
         return 2
+    for bad in drawing.bad_images:
+        sys.stderr.write(f'warning: skipped {printable(bad)}\n')
+    if drawing.bad_images:
+        sys.stderr.write(f'warning: {len(drawing.bad_images)} images were skipped\n')
     sys.stdout.write(f'{path}\n')
-    return 0
+    return 1 if drawing.bad_images else 0
 
 
 def figures_of(drawing: Drawing) -> dict[str, Callable[[], Figure]]:

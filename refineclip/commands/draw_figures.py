@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from torch import Tensor
 
+    from refineclip.datasets.image_io import BadImageError
     from refineclip.evaluation.panoptic_evaluation import PanopticEvaluation
     from refineclip.visualization.pictures import Picture
     from refineclip.visualization.report import Block
@@ -46,9 +47,8 @@ class Drawing:
         self.args = args
         if unknown := [name for name in args.measures if name not in MEASURES]:
             raise ValueError(f'--measures: expected some of {list(MEASURES)}, got {unknown}')
-        self.files: list[Path] = []
-        if args.images:
-            self.files = find_images(args.images)[: args.num_images]
+        self.files: list[Path] = find_images(args.images) if args.images else []
+        self.bad_images: list[BadImageError] = []
         self.prepared = None if args.data is None else Prepared(args)
 
     @cached_property
@@ -82,17 +82,37 @@ class Drawing:
 
     @cached_property
     def pictures(self) -> list[Picture]:
-        """The images, resized to whole patches."""
+        """The first images that can be read, resized to whole patches.
+
+        Raises:
+            ValueError: If none can be read.
+        """
+        from refineclip.datasets.image_io import BadImageError
         from refineclip.visualization import fit_picture
 
-        return [fit_picture(file, self.image_size, self.patch_size) for file in self.files]
+        read: dict[Path, Picture] = {}
+        for file in self.files:
+            try:
+                read[file] = fit_picture(file, self.image_size, self.patch_size)
+            except BadImageError as error:
+                self.bad_images.append(error)
+            if len(read) == self.args.num_images:
+                break
+        if not read:
+            raise ValueError(
+                f'--images: expected images that can be read, got {len(self.files)} of which none '
+                f'can; the first: {self.bad_images[0]}'
+            )
+        self.files = list(read)
+        return list(read.values())
 
     @cached_property
     def maps(self) -> dict[str, list[Tensor]]:
         """Dense maps of the pictures."""
         from refineclip.visualization import encode_pictures
 
-        return encode_pictures(self.encoders, self.pictures, self.args.device)
+        pictures = self.pictures
+        return encode_pictures(self.encoders, pictures, self.args.device, self.files)
 
     @cached_property
     def evaluation(self) -> PanopticEvaluation:

@@ -8,11 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .evaluate.common import progress, quiet_logging
+from .evaluate.common import printable, progress, quiet_logging
 
 if TYPE_CHECKING:
     import numpy as np
     from mmseg.models.segmentors.base import BaseSegmentor
+
+    from refineclip.datasets.image_inputs import NamedImage
 
 NUM_SHOWN = 5
 
@@ -22,7 +24,8 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog='python -m refineclip segment',
         description='Name every pixel of images by words: pictures with a legend into OUT/vis, '
-        'label maps (indices into the words) into OUT/labels.',
+        'label maps (indices into the words) into OUT/labels. Folders are searched with their '
+        'sub-folders; files that cannot be read are named and skipped (exit status 1).',
     )
     parser.add_argument('images', nargs='+', type=Path, help='images, or folders of images')
     parser.add_argument('--out', type=Path, required=True, metavar='DIR', help='folder to write')
@@ -92,31 +95,6 @@ def check_args(args: argparse.Namespace) -> None:
         raise ValueError(f'--short-side: expected pixels, got {args.short_side}')
 
 
-def list_inputs(paths: Sequence[Path]) -> list[tuple[Path, Path]]:
-    """Images, and the names of their results: folders keep their layout.
-
-    Raises:
-        FileNotFoundError: If a path does not exist.
-        ValueError: If a folder has no image, or two results would have one name.
-    """
-    from refineclip.datasets.image_folder import list_images
-
-    found: list[tuple[Path, Path]] = []
-    for path in paths:
-        if not path.exists():
-            raise FileNotFoundError(f'expected an image or a folder, got {path}: no such file')
-        names = list_images(path) if path.is_dir() else [path.name]
-        folder = path if path.is_dir() else path.parent
-        found += [(folder / name, Path(name).with_suffix('.png')) for name in names]
-    results = [result for _, result in found]
-    if twice := {str(one) for one in results if results.count(one) > 1}:
-        raise ValueError(
-            f'expected images of different names, got {sorted(twice)[:3]} more than once; give '
-            'one folder at a time'
-        )
-    return found
-
-
 def build(
     args: argparse.Namespace, words: Sequence[str] | Path
 ) -> tuple[BaseSegmentor, list[dict[str, Any]]]:
@@ -159,12 +137,13 @@ def segment(args: argparse.Namespace) -> int:
         ValueError: Names, options or weights that do not fit.
         FileNotFoundError: A file does not exist.
     """
+    from refineclip.datasets.image_inputs import find_inputs
     from refineclip.datasets.image_io import BadImageError, read_image
     from refineclip.datasets.vocabularies import numbered_titles, parse_texts, read_vocabulary
 
     check_args(args)
     names = parse_texts(args.texts) if args.texts is not None else read_vocabulary(args.vocabulary)
-    inputs = list_inputs(args.images)
+    inputs = find_inputs(args.images, args.out)
     try:
         from refineclip.segmentation.inference import segment_image
     except ImportError as error:
@@ -176,21 +155,23 @@ def segment(args: argparse.Namespace) -> int:
     model, pipeline = build(args, names if args.vocabulary is None else args.vocabulary)
     titles = numbered_titles(names)
     num_bad = 0
-    for path, result in progress(f'{len(inputs)} images')(inputs):
+    for one in progress(f'{len(inputs)} images')(inputs):
         try:
-            picture = read_image(path, min_size=1)
+            picture = read_image(one.path, min_size=1)
         except BadImageError as error:
-            sys.stderr.write(f'warning: skipped {error}\n')
+            sys.stderr.write(f'warning: skipped {printable(error)}\n')
             num_bad += 1
             continue
-        labels = segment_image(model, path, pipeline)
-        write_results(picture, labels, titles, args.out, result)
-        sys.stdout.write(f'{path}: {describe(labels, titles)}\n')
+        labels = segment_image(model, picture, pipeline, str(one.path))
+        write_results(picture, labels, titles, args.out, one)
+        sys.stdout.write(f'{printable(one.path)}: {describe(labels, titles)}\n')
+    if num_bad:
+        sys.stderr.write(f'warning: {num_bad} of {len(inputs)} images were skipped\n')
     return num_bad
 
 
 def write_results(
-    picture: Any, labels: np.ndarray, titles: Sequence[str], out: Path, result: Path
+    picture: Any, labels: np.ndarray, titles: Sequence[str], out: Path, image: NamedImage
 ) -> None:
     """Write the picture with its legend, and the label map (8 bits up to 256 words, else 16)."""
     import numpy as np
@@ -206,11 +187,9 @@ def write_results(
         caption=f'Each pixel shows one of {len(titles)} words.',
         colours=word_colours(len(titles)),
     )
-    save_figure(figure, out / 'vis' / result)
-    path = out / 'labels' / result
-    path.parent.mkdir(parents=True, exist_ok=True)
+    save_figure(figure, image.result(out / 'vis', '.png'))
     kind = np.uint8 if len(titles) <= 256 else np.uint16
-    Image.fromarray(labels.astype(kind)).save(path)
+    Image.fromarray(labels.astype(kind)).save(image.result(out / 'labels', '.png'))
 
 
 def word_colours(count: int) -> dict[int, str]:

@@ -5,6 +5,7 @@ from refineclip.datasets.batch_samplers import SimilarShapeBatchSampler
 from refineclip.datasets.collate import collate_regions
 from refineclip.datasets.image_folder import RegionImageFolder
 from refineclip.datasets.image_io import BadImageError, read_image
+from refineclip.datasets.loading import LoadUprightImage
 from refineclip.datasets.samplers import EpochSampler, InfiniteEpochSampler
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     'BadImageHook',
     'EpochSampler',
     'InfiniteEpochSampler',
+    'LoadUprightImage',
     'RegionImageFolder',
     'SimilarShapeBatchSampler',
     'TooManyBadImagesError',

@@ -11,6 +11,7 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from refineclip.encoders.checkpoint_guard import require_whole_checkpoint
+from refineclip.encoders.finite import check_finite
 from refineclip.encoders.refiner_clip import RefinerCLIP
 
 
@@ -112,11 +113,20 @@ class FViT(TwoStageDetector):
 
         Returns:
             The samples with ``pred_instances``.
+
+        Raises:
+            ValueError: If scores or boxes are not finite before they are sorted out.
         """
+        metas = [sample.metainfo for sample in batch_data_samples]
+        sources = [meta.get('img_path') or 'an image' for meta in metas]
         taps = self.backbone(batch_inputs)
         levels = self.neck(taps)
         if batch_data_samples[0].get('proposals', None) is None:
-            proposals = self.rpn_head.predict(levels, batch_data_samples, rescale=False)
+            objectness, deltas = self.rpn_head(levels)
+            # A box of NaN is dropped further on, as if nothing were there.
+            for maps in (*objectness, *deltas):
+                check_finite(maps, 'proposals', sources)
+            proposals = self.rpn_head.predict_by_feat(objectness, deltas, batch_img_metas=metas)
         else:
             proposals = [sample.proposals for sample in batch_data_samples]
         results = self.roi_head.predict(

@@ -12,6 +12,8 @@ from mmdet.structures.bbox import bbox2roi
 from mmengine.registry import MODELS
 from torch import Tensor
 
+from refineclip.encoders.finite import check_finite
+
 from .score_fusion import cosine_logits, fuse_scores, pool_vlm_map
 
 
@@ -83,6 +85,10 @@ class FViTRoIHead(StandardRoIHead):
         stride = batch_img_metas[0]['batch_input_shape'][1] / vlm_map.shape[-1]
         scores = self.scores(found['cls_score'], pool_vlm_map(vlm_map, rois, stride))
         counts = [len(boxes) for boxes in proposals]
+        names = [meta.get('img_path') or 'an image' for meta in batch_img_metas]
+        sources = [name for name, count in zip(names, counts, strict=True) for _ in range(count)]
+        check_finite(scores, 'scores', sources)
+        check_finite(found['bbox_pred'], 'boxes', sources)
         return self.bbox_head.predict_by_feat(
             rois=rois.split(counts),
             cls_scores=scores.split(counts),

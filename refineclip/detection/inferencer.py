@@ -5,18 +5,25 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import mmengine
 import numpy as np
 from mmdet.apis import DetInferencer
-from mmdet.apis.det_inferencer import IMG_EXTENSIONS
 from mmengine.config import Config
+from mmengine.dataset import Compose
+from numpy.typing import NDArray
+from PIL import Image
 
+from refineclip.datasets.image_inputs import NamedImage, find_inputs
+from refineclip.datasets.image_io import BadImageError, read_image
 from refineclip.datasets.vocabularies import as_vocabulary, parse_texts, title_of
 
 Names = str | Path | Sequence[str]
+LOADERS = ('LoadUprightImage', 'LoadImageFromFile', 'LoadImageFromNDArray')
+NO_PIXELS: NDArray[np.uint8] = np.zeros((0, 0, 3), dtype=np.uint8)
 
 
 class OVDetInferencer(DetInferencer):
@@ -69,43 +76,183 @@ class OVDetInferencer(DetInferencer):
             self.model.dataset_meta = dict(classes=titles, palette='random')
             self.visualizer.dataset_meta = self.model.dataset_meta
 
-    def __call__(self, inputs: Any, texts: Names | None = None, **kwargs: Any) -> dict[str, Any]:
+    def _init_pipeline(self, cfg: Config) -> Compose:
+        """The test pipeline without its loading: images are read by the reader of everything."""
+        steps = [dict(step) for step in cfg.test_dataloader.dataset.pipeline]
+        if 'meta_keys' in steps[-1]:
+            steps[-1]['meta_keys'] = [key for key in steps[-1]['meta_keys'] if key != 'img_id']
+        return Compose([step for step in steps if str(step['type']).split('.')[-1] not in LOADERS])
+
+    def __call__(
+        self,
+        inputs: Any,
+        texts: Names | None = None,
+        on_bad_image: str = 'raise',
+        **kwargs: Any,
+    ) -> dict[str, Any]:
         """Detect in images.
 
+        With ``out_dir`` the picture of ``photos/deep/a.jpg`` is ``vis/deep/a.jpg`` for ``photos/``,
+        and its boxes ``preds/deep/a.json``, see
+        :func:`~refineclip.datasets.image_inputs.find_inputs`.
+
         Args:
-            inputs: A file, a folder, an image array (H, W, 3) in BGR, or a list of files or arrays.
+            inputs: A file, a folder (searched with its sub-folders), an image array (H, W, 3) in
+                BGR, or a list of such files, folders or arrays.
             texts: Change the vocabulary first; it stays for later calls.
+            on_bad_image: ``'raise'`` a BadImageError when a file cannot be used, or ``'skip'`` it
+                and go on.
             kwargs: Arguments of ``DetInferencer.__call__``: ``out_dir``, ``no_save_pred``,
                 ``pred_score_thr`` of the picture, ``batch_size``, ``return_vis``, ...
 
         Returns:
             ``predictions``: a dict per image with ``bboxes`` (xyxy, pixels of the image),
-            ``scores``, ``labels`` and ``names``; ``visualization``: pictures, if asked for.
+            ``scores``, ``labels`` and ``names``; ``visualization``: pictures, if asked for;
+            ``img_paths``: the file of each prediction, '' of an array; ``bad_images``: (path,
+            reason) of each file that was skipped.
 
         Raises:
-            FileNotFoundError: An image does not exist, or a folder has none.
+            FileNotFoundError: An image does not exist.
+            ValueError: A folder has no image, or features or scores are not finite.
+            BadImageError: A file cannot be used; results of those before it are written.
         """
-        inputs = list_images(inputs)
+        if on_bad_image not in ('raise', 'skip'):
+            raise ValueError(f"on_bad_image: expected 'raise' or 'skip', got {on_bad_image!r}")
+        out_dir = kwargs.get('out_dir')
+        photos = list_inputs(inputs, Path(out_dir) if out_dir else None)
         if texts is not None:
             self.set_vocabulary(texts)
-        return super().__call__(inputs, **kwargs)
+        self.skip_bad = on_bad_image == 'skip'
+        self.done: list[Photo] = []
+        self.bad_images: list[tuple[str, str]] = []
+        result = super().__call__(photos, **kwargs)
+        paths = ['' if photo.file is None else str(photo.file.path) for photo in self.done]
+        return {**result, 'img_paths': paths, 'bad_images': self.bad_images}
 
     def preprocess(self, inputs: Sequence[Any], batch_size: int = 1, **kwargs: Any) -> Any:
         """The parent's batches, with a length that the progress bar can read."""
         batches = super().preprocess(inputs, batch_size=batch_size, **kwargs)
         return _Sized(batches, math.ceil(len(inputs) / batch_size))
 
+    def _get_chunk_data(
+        self, inputs: Iterable[Photo], chunk_size: int
+    ) -> Iterator[list[tuple[Photo, Any]]]:
+        """Read images into batches; those that cannot be used make room for the next."""
+        chunk: list[tuple[Photo, Any]] = []
+        for photo in inputs:
+            try:
+                photo = photo.read()
+            except BadImageError as error:
+                if not self.skip_bad:
+                    raise
+                self.bad_images.append((error.path, error.reason))
+                continue
+            size = photo.pixels.shape[:2]
+            path = '' if photo.file is None else str(photo.file.path)
+            item = dict(img=photo.pixels, img_path=path, img_shape=size, ori_shape=size)
+            chunk.append((photo, self.pipeline(item)))
+            if len(chunk) == chunk_size:
+                yield chunk
+                chunk = []
+        if chunk:
+            yield chunk
+
+    def visualize(
+        self,
+        inputs: Sequence[Photo],
+        preds: Sequence[Any],
+        return_vis: bool = False,
+        show: bool = False,
+        wait_time: int = 0,
+        draw_pred: bool = True,
+        pred_score_thr: float = 0.3,
+        no_save_vis: bool = False,
+        img_out_dir: str = '',
+        **kwargs: Any,
+    ) -> list[NDArray[np.uint8]] | None:
+        """Draw on the pixels that were detected in; see the parent for arguments."""
+        first = len(self.done)
+        self.done += [photo.forget() for photo in inputs]
+        folder = None if no_save_vis or not img_out_dir else Path(img_out_dir) / 'vis'
+        if not show and folder is None and not return_vis:
+            return None
+        drawn = []
+        for index, (photo, pred) in enumerate(zip(inputs, preds, strict=True), first):
+            self.visualizer.add_datasample(
+                photo.name(index),
+                photo.pixels[..., ::-1],
+                pred,
+                draw_gt=False,
+                draw_pred=draw_pred,
+                show=show,
+                wait_time=wait_time,
+                pred_score_thr=pred_score_thr,
+            )
+            drawn.append(self.visualizer.get_image())
+            if folder is not None:
+                path = folder / photo.name(index)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(drawn[-1]).save(path, quality=95)
+        return drawn
+
+    def postprocess(
+        self,
+        preds: Sequence[Any],
+        visualization: Any = None,
+        return_datasamples: bool = False,
+        no_save_pred: bool = False,
+        pred_out_dir: str = '',
+        **kwargs: Any,
+    ) -> dict[str, Any]:
+        """The parent's results, and boxes with names into ``preds``."""
+        result = super().postprocess(
+            preds, visualization, return_datasamples, no_save_pred=True, **kwargs
+        )
+        if pred_out_dir and not no_save_pred and not return_datasamples:
+            first = len(self.done) - len(preds)
+            for index, found in enumerate(result['predictions'], first):
+                mmengine.dump(found, str(self.done[index].result(index, Path(pred_out_dir))))
+        return result
+
     def pred2dict(self, data_sample: Any, pred_out_dir: str = '') -> dict[str, Any]:
         """The parent's dict, and the name of each label."""
         result = super().pred2dict(data_sample)
         classes = self.model.dataset_meta['classes']
         result['names'] = [classes[label] for label in result['labels']]
-        if pred_out_dir:
-            path = getattr(data_sample, 'img_path', None)
-            stem = str(self.num_predicted_imgs) if path is None else Path(path).stem
-            self.num_predicted_imgs += path is None
-            mmengine.dump(result, str(Path(pred_out_dir) / 'preds' / f'{stem}.json'))
         return result
+
+
+@dataclass(frozen=True)
+class Photo:
+    """An input: a file, or the pixels of an array; ``pixels`` (H, W, 3) BGR once it is read."""
+
+    file: NamedImage | None
+    pixels: NDArray[np.uint8]
+
+    def read(self) -> Photo:
+        """Read the file.
+
+        Raises:
+            BadImageError: It cannot be used.
+        """
+        if self.file is None:
+            return self
+        rgb = np.asarray(read_image(self.file.path, min_size=1))
+        return replace(self, pixels=np.ascontiguousarray(rgb[..., ::-1]))
+
+    def forget(self) -> Photo:
+        """The same without its pixels."""
+        return replace(self, pixels=NO_PIXELS)
+
+    def name(self, index: int) -> str:
+        """Path of its picture, below a folder."""
+        return f'{index:08d}.jpg' if self.file is None else str(self.file.name)
+
+    def result(self, index: int, out_dir: Path) -> Path:
+        """File of its boxes."""
+        if self.file is None:
+            return out_dir / 'preds' / f'{index:08d}.json'
+        return self.file.result(out_dir / 'preds', '.json')
 
 
 class _Sized:
@@ -127,29 +274,16 @@ def _names(texts: Names) -> tuple[str, ...]:
     return as_vocabulary(texts, 'texts')
 
 
-def list_images(inputs: Any) -> list[Any]:
+def list_inputs(inputs: Any, out_dir: Path | None = None) -> list[Photo]:
     """Files and arrays out of what the inferencer takes; folders give their images, sorted.
 
     Raises:
-        FileNotFoundError: A path does not exist, or a folder has no image.
+        FileNotFoundError: A path does not exist.
+        ValueError: A folder has no image, or there is no input.
     """
     single = isinstance(inputs, str | Path | np.ndarray)
-    images: list[Any] = []
-    for item in [inputs] if single else inputs:
-        if isinstance(item, np.ndarray):
-            images.append(item)
-            continue
-        path = Path(item)
-        if not path.exists():
-            raise FileNotFoundError(f'expected an image or a folder, got {path}: no such file')
-        found = (
-            sorted(p for p in path.iterdir() if p.suffix.lower() in IMG_EXTENSIONS)
-            if path.is_dir()
-            else [path]
-        )
-        if not found:
-            raise FileNotFoundError(
-                f'{path}: expected images ({", ".join(IMG_EXTENSIONS)}), got none'
-            )
-        images += [str(file) for file in found]
-    return images
+    given = [inputs] if single else list(inputs)
+    arrays = [Photo(None, item) for item in given if isinstance(item, np.ndarray)]
+    if arrays and len(arrays) < len(given):
+        raise ValueError('expected files or arrays, got both; call twice')
+    return arrays or [Photo(file, NO_PIXELS) for file in find_inputs(given, out_dir)]

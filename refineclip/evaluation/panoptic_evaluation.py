@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from refineclip.datasets.coco_panoptic import CocoPanoptic
 from refineclip.distill.region_preprocessor import RegionPreprocessor
+from refineclip.encoders.finite import check_finite
 from refineclip.encoders.text_head import TextHead
 
 from .bootstrap import ImageScores
@@ -186,11 +187,7 @@ class PanopticEvaluation:
                 f'expected a map of {tuple(grid)} tokens, got {tuple(dense_map.shape[-2:])} from '
                 f'{name!r} for {path}; evaluate encoders of one patch size together'
             )
-        if not dense_map.isfinite().all():
-            raise ValueError(
-                f'expected finite features, got NaN or infinity from {name!r} for {path}; check '
-                'its weights and its precision'
-            )
+        check_finite(dense_map[None], 'features', [f'{path} from {name!r}'])
 
     def spatial_scores(
         self, maps: Sequence[Tensor], measures: Sequence[str] | None = None

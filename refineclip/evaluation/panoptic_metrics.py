@@ -12,6 +12,7 @@ from mmengine.registry import METRICS
 from torch import Tensor
 from torch.nn import functional as F
 
+from refineclip.encoders.finite import check_finite
 from refineclip.encoders.text import load_text_embeddings
 from refineclip.encoders.text_head import TextHead
 
@@ -53,10 +54,7 @@ class PanopticMetric(BaseMetric):
             )
         rows = zip(data_batch['img_ids'], data_batch['annotation'], data_samples, strict=True)
         for index, annotation, sample in rows:
-            if not sample['map'].isfinite().all():
-                raise ValueError(
-                    f'expected finite features, got NaN or infinity for {annotation.image.img_path}'
-                )
+            check_finite(sample['map'][None], 'features', [annotation.image.img_path])
             picture = sample['picture']
             yield (
                 int(index),

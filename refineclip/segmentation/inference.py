@@ -14,8 +14,16 @@ from mmengine.registry import MODELS, DefaultScope, init_default_scope
 from mmengine.runner import load_checkpoint
 from mmseg.models.segmentors.base import BaseSegmentor
 from numpy.typing import NDArray
+from PIL import Image
+
+from refineclip.datasets.image_io import read_image
 
 from .training_free.segmentor import TextSegmentor
+
+NOT_FOR_FILES = (
+    *('LoadUprightImage', 'LoadImageFromFile', 'LoadImageFromNDArray'),
+    *('LoadAnnotations', 'LoadSegLabels'),
+)
 
 
 def build_text_segmentor(
@@ -109,7 +117,7 @@ def default_pipeline(short_side: int = 336) -> list[dict[str, Any]]:
         short_side: Pixels; 336 is what SCLIP (arXiv 2312.01597) evaluates at.
     """
     return [
-        dict(type='LoadImageFromFile'),
+        dict(type='LoadUprightImage'),
         dict(type='Resize', scale=(2048, short_side), keep_ratio=True),
         dict(type='PackSegInputs'),
     ]
@@ -117,31 +125,42 @@ def default_pipeline(short_side: int = 336) -> list[dict[str, Any]]:
 
 @torch.no_grad()
 def segment_image(
-    model: BaseSegmentor, path: str | Path, pipeline: Sequence[dict[str, Any]] | None = None
+    model: BaseSegmentor,
+    image: str | Path | Image.Image,
+    pipeline: Sequence[dict[str, Any]] | None = None,
+    name: str = '',
 ) -> NDArray[np.int64]:
-    """Segment one image file.
+    """Segment one image.
 
     Args:
         model: A segmentor of mmseg, in eval mode.
-        path: The image.
-        pipeline: Test pipeline; transforms that load labels are left out. Default:
-            :func:`default_pipeline`.
+        image: The file, or its picture as :func:`~refineclip.datasets.image_io.read_image` gives
+            it.
+        pipeline: Test pipeline; transforms that load labels are left out, and whatever loads the
+            image is replaced by ``read_image``. Default: :func:`default_pipeline`.
+        name: What errors call a picture; of a file its path.
 
     Returns:
-        (H, W) class indices at the size of the image.
+        (H, W) class indices at the size of the image as it is shown, turned as EXIF says.
 
     Raises:
         FileNotFoundError: If there is no such file.
+        BadImageError: If it cannot be used.
+        ValueError: If the model's scores are not finite.
     """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f'expected an image at {path}, got no file')
+    if not isinstance(image, Image.Image):
+        if not Path(image).is_file():
+            raise FileNotFoundError(f'expected an image at {image}, got no file')
+        image, name = read_image(image, min_size=1), str(image)
     if DefaultScope.get_current_instance() is None:
         init_default_scope('mmseg')
     steps = [
         step
         for step in (default_pipeline() if pipeline is None else pipeline)
-        if step['type'] not in ('LoadAnnotations', 'LoadSegLabels')
+        if str(step['type']).split('.')[-1] not in NOT_FOR_FILES
     ]
-    item = Compose(steps)(dict(img_path=str(path)))
+    pixels = np.ascontiguousarray(np.asarray(image.convert('RGB'))[..., ::-1])
+    size = pixels.shape[:2]
+    item = Compose(steps)(dict(img=pixels, img_path=name, img_shape=size, ori_shape=size))
     [sample] = model.test_step(pseudo_collate([item]))
     return sample.pred_sem_seg.data[0].cpu().numpy()

@@ -15,7 +15,7 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from torch import Tensor
 
-from refineclip.datasets.image_folder import list_images
+from refineclip.datasets.image_inputs import find_inputs
 
 from .panels import panel_grid
 from .pca_maps import PcaBasis, fit_pca
@@ -169,24 +169,13 @@ class FeatureStripHook(Hook):
 
 
 def find_images(source: str | Path | Sequence[str | Path]) -> list[Path]:
-    """Image files of a folder, sorted, or of a list of files and folders.
+    """Image files of a folder with its sub-folders, sorted, or of a list of files and folders.
 
     Raises:
         FileNotFoundError: If a file does not exist.
         ValueError: If a folder holds no image, or the list is empty.
     """
-    sources = [source] if isinstance(source, str | Path) else list(source)
-    files: list[Path] = []
-    for one in map(Path, sources):
-        if one.is_dir():
-            files += [one / name for name in list_images(one)]
-        elif one.is_file():
-            files.append(one)
-        else:
-            raise FileNotFoundError(f'expected an image or a folder of images, got {one}')
-    if not files:
-        raise ValueError('expected images, got an empty list')
-    return files
+    return [image.path for image in find_inputs(source)]
 
 
 def _head(moment: int) -> str:

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from refineclip.datasets.image_io import read_image
+from refineclip.encoders.finite import check_finite
 
 Picture = NDArray[np.uint8]
 Maps = Mapping[str, Sequence[Tensor]]
@@ -102,8 +103,13 @@ def fit_picture(image: str | Path | Image.Image, long_side: int, patch_size: int
     return np.array(picture.resize((sides[0], sides[1]), Image.Resampling.BICUBIC))
 
 
-def as_map(dense: Tensor, name: str = 'map') -> Tensor:
+def as_map(dense: Tensor, name: str = 'map', source: object = 'a picture') -> Tensor:
     """Check a dense map (D, h, w) or (1, D, h, w); returns (D, h, w) float32 on the CPU.
+
+    Args:
+        dense: The map.
+        name: Of the model, for errors.
+        source: Of the image, for errors.
 
     Raises:
         ValueError: On another shape, or if it is not finite.
@@ -113,10 +119,7 @@ def as_map(dense: Tensor, name: str = 'map') -> Tensor:
         one = one[0]
     if one.ndim != 3:
         raise ValueError(f'{name}: expected a map (D, h, w) of one image, got {tuple(dense.shape)}')
-    if not one.isfinite().all():
-        raise ValueError(
-            f'{name}: expected finite features, got NaN or infinity; check weights and precision'
-        )
+    check_finite(one[None], 'features', [f'{source} from {name!r}'])
     return one
 
 
@@ -144,7 +147,10 @@ def check_maps(maps: Maps, num_images: int) -> None:
 
 @torch.inference_mode()
 def encode_pictures(
-    encoders: Mapping[str, Any], pictures: Sequence[Picture], device: str | torch.device = 'cpu'
+    encoders: Mapping[str, Any],
+    pictures: Sequence[Picture],
+    device: str | torch.device = 'cpu',
+    sources: Sequence[object] | None = None,
 ) -> dict[str, list[Tensor]]:
     """Dense maps of pictures of any sizes.
 
@@ -152,13 +158,18 @@ def encode_pictures(
         encoders: Name -> encoder with ``dense``, ``image_mean`` and ``image_std``.
         pictures: (H, W, 3) uint8, sides multiples of the patch.
         device: Where the encoders are.
+        sources: Names of the pictures, for errors; default: their positions.
 
     Returns:
         Name -> one (D, h, w) map per picture, on the CPU.
+
+    Raises:
+        ValueError: If a map is not finite.
     """
     found: dict[str, list[Tensor]] = {name: [] for name in encoders}
-    for picture in pictures:
+    sources = [f'picture {i}' for i in range(len(pictures))] if sources is None else sources
+    for picture, source in zip(pictures, sources, strict=True):
         for name, encoder in encoders.items():
             images = normalize(picture, encoder.image_mean, encoder.image_std).to(device)
-            found[name].append(as_map(encoder.dense(images), name))
+            found[name].append(as_map(encoder.dense(images), name, source))
     return found

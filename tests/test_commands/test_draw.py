@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from PIL import Image
 
 from refineclip.commands import draw
 from refineclip.encoders import build_clip
+from refineclip.visualization import pca_figure
 from tests.test_evaluation.toy_panoptic import PATCH, write_coco
 
 TOWER: dict[str, Any] = dict(
@@ -108,6 +110,27 @@ def test_mean_colours_have_no_words(base: list[str], folder: Path, tmp_path: Pat
     assert draw.main(['segmentation', *base, *options, '--out', str(out)]) == 0
     assert draw.main(['pca', *base, *options, '--own-scale', '--out', str(out)]) == 0
     assert draw.main(['pca', *base, *options, '--out', str(out)]) == 2  # 4 channels, not 12
+
+
+def test_bad_images_are_skipped_and_told(
+    base: list[str], folder: Path, tmp_path: Path, capsys
+) -> None:
+    photos = tmp_path / 'photos'
+    photos.mkdir()
+    (photos / 'a.jpg').write_bytes(b'<html>')
+    argv = ['pca', *base, '--images', str(photos), '--out', str(tmp_path / 'a.png')]
+    assert draw.main(argv) == 2
+    assert 'got 1 of which none can; the first:' in capsys.readouterr().err
+    for name in ('b', 'c', 'd'):
+        Image.new('RGB', (64, 48), (90, 40, 20)).save(photos / f'{name}.png')
+    drawn = []
+    with mock.patch('refineclip.visualization.pca_figure', wraps=pca_figure) as figure:
+        assert draw.main([*argv, '--num-images', '2']) == 1
+        drawn = figure.call_args[0][0]
+    assert len(drawn) == 2
+    said = capsys.readouterr().err
+    assert f'warning: skipped {photos / "a.jpg"}: cannot be read' in said
+    assert 'warning: 1 images were skipped' in said
 
 
 def test_on_real_photos(shared_data: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -103,6 +104,62 @@ def test_bad_images_are_skipped_and_told(folder: Path, tmp_path: Path, capsys) -
     assert labels(tmp_path / 'out', 'a.png').max() == 0
 
 
+@pytest.mark.parametrize('kind', ['JPEG', 'PNG', 'WEBP', 'AVIF', 'TIFF'])
+def test_labels_lie_on_the_picture_as_it_is_shown(tmp_path: Path, kind: str) -> None:
+    """Stored on its side with an orientation, and stored as it is shown: the same labels."""
+    write_image(tmp_path / 'shown' / 'a.png', (96, 64))
+    lossless = dict(lossless=True) if kind == 'WEBP' else dict(quality=100, subsampling=0)
+    exif = Image.Exif()
+    exif[274] = 6
+    (tmp_path / 'stored').mkdir()
+    with Image.open(tmp_path / 'shown' / 'a.png') as shown:
+        stored = shown.transpose(Image.Transpose.ROTATE_90)
+        stored.save(tmp_path / 'stored' / 'a.jpg', kind, exif=exif.tobytes(), **lossless)
+    argv = ['--texts', 'star . moon . ring . square . red . blue', *MODEL]
+    argv += ['--short-side', '64', '--window', '32', '32']
+    for folder in ('shown', 'stored'):
+        out = ['--out', str(tmp_path / folder / 'out')]
+        assert segment.main([str(tmp_path / folder), *argv, *out]) == 0
+    a, b = (labels(tmp_path / folder / 'out', 'a.png') for folder in ('shown', 'stored'))
+    assert a.shape == b.shape == (64, 96)
+    assert (a == b).mean() > 0.9
+    assert (a == a[::-1, ::-1]).mean() < 0.9  # a turn would show
+
+
+def test_equal_names_and_bad_files(tmp_path: Path, capsys) -> None:
+    for name in ('cam1/x.jpg', 'cam2/x.jpg', 'cam2/x.png'):
+        write_image(tmp_path / name, (70, 50))
+    Image.new('RGB', (6000, 1)).save(tmp_path / 'cam1' / 'thin.png')
+    Image.new('RGB', (1, 1)).save(tmp_path / 'cam1' / 'dot.png')
+    (tmp_path / 'cam1' / 'empty.jpg').write_bytes(b'')
+    odd = tmp_path / 'cam1' / os.fsdecode(b'caf\xe9.png')
+    write_image(odd, (40, 40))
+    argv = ['--texts', 'star . moon', *MODEL, '--short-side', '32', '--window', '0', '0']
+    folders = [str(tmp_path / 'cam1'), str(tmp_path / 'cam2')]
+    assert segment.main([*folders, *argv, '--out', str(tmp_path / 'out')]) == 1
+    assert 'warning: 2 of 7 images were skipped' in capsys.readouterr().err
+    found = {
+        str(p.relative_to(tmp_path / 'out' / 'labels'))
+        for p in (tmp_path / 'out').rglob('*')
+        if p.is_file() and 'labels' in p.parts
+    }
+    expected = {'cam1/x.png', 'cam1/dot.png', 'cam2/x.jpg.png', 'cam2/x.png.png'}
+    assert found == {*expected, f'cam1/{odd.name}'}
+
+
+def test_scores_that_are_not_finite_are_an_error(folder: Path, tmp_path: Path, capsys) -> None:
+    import torch
+
+    state = RefinerCLIP(**CLIP).state_dict()
+    for value in state.values():
+        value.view(-1)[:1] = float('nan')
+    torch.save({'state_dict': state}, tmp_path / 'refined_iter_9.pth')
+    argv = [str(folder), '--texts', 'star', *MODEL, '--checkpoint']
+    argv += [str(tmp_path / 'refined_iter_9.pth'), '--out', str(tmp_path / 'out')]
+    assert segment.main(argv) == 2
+    assert f'got NaN or infinity for {folder / "a.jpg"}' in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ('argv', 'message'),
     [
@@ -112,7 +169,6 @@ def test_bad_images_are_skipped_and_told(folder: Path, tmp_path: Path, capsys) -
         (['FOLDER', '--texts', 'a'], '--model (with --pretrained) or --config'),
         (['FOLDER', '--texts', 'a', '--config', 'c.py', '--dense-mode', 'plain'], '--dense-mode'),
         (['FOLDER', '--texts', 'a', '--config', 'c.py'], 'expected a file at c.py'),
-        (['FOLDER', 'FOLDER', '--texts', 'a', *MODEL], 'one folder at a time'),
         (['FOLDER', '--texts', 'a', *MODEL, '--window', '8', '16'], 'stride up to'),
         (['FOLDER', '--texts', 'a', *MODEL, '--dense-mode', 'none'], 'dense mode'),
     ],

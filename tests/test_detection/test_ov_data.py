@@ -247,7 +247,7 @@ def test_transfer_base_names_mmdets_parts(stem: str) -> None:
     assert hasattr(mmdet.datasets, cfg.test_dataloader.dataset.type)
     assert hasattr(mmdet.evaluation, cfg.test_evaluator.type)
     assert 'split' not in cfg.test_dataloader.dataset
-    assert cfg.test_dataloader.dataset.pipeline[0].type == 'LoadImageFromFile'
+    assert cfg.test_dataloader.dataset.pipeline[0].type == 'LoadUprightImage'
 
 
 @pytest.mark.parametrize('part', ['train', 'val'])

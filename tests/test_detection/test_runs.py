@@ -16,6 +16,7 @@ pytest.importorskip('mmdet.models')
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
+from PIL import Image
 
 import refineclip.detection  # noqa: F401
 
@@ -135,11 +136,77 @@ def test_inferencer_changes_its_vocabulary(trained):
     assert other['scores'] == pytest.approx(first['scores'], abs=1e-5)
 
 
+def test_a_folder_with_bad_files_is_done_to_the_end(trained, tmp_path, capsys):
+    """Equal stems, files of other formats, a photo on its side; and files that cannot be read."""
+    from refineclip.commands import detect
+    from refineclip.datasets import BadImageError
+    from refineclip.detection import OVDetInferencer
+
+    cfg, _, _ = trained
+    cfg.dump(tmp_path / 'config.py')
+    weights = str(Path(cfg.work_dir) / 'iter_16.pth')
+    photos, out = tmp_path / 'photos', tmp_path / 'photos' / 'out'
+    for camera in ('cam1', 'cam2'):
+        (photos / camera).mkdir(parents=True)
+        Image.new('RGB', (96, 64), (200, 40, 40)).save(photos / camera / 'a.jpg')
+    Image.new('RGB', (64, 96), (40, 40, 200)).save(photos / 'cam1' / 'a.png')
+    exif = Image.Exif()
+    exif[274] = 6
+    Image.new('RGB', (96, 64)).save(photos / 'turned.jpg', 'WEBP', exif=exif.tobytes())
+    Image.new('L', (96, 64)).save(photos / 'gif.jpg', 'GIF')
+    whole = (photos / 'cam1' / 'a.jpg').read_bytes()
+    bad = {'cut.jpg': whole[: len(whole) // 2], 'empty.jpg': b'', 'page.jpg': b'<html>'}
+    for name, content in bad.items():
+        (photos / name).write_bytes(content)
+    (photos / '._mac.jpg').write_bytes(b'\0\5\x16\7')
+    Image.new('RGB', (6000, 1)).save(photos / 'thin.png')
+    arguments = [str(tmp_path / 'config.py'), weights, str(photos), '--texts', 'dax', '--out']
+    arguments += [str(out), '--device', 'cpu', '--batch-size', '3']
+    for _ in range(2):  # the pictures of the first call are no input of the second
+        assert detect.main(arguments) == 1
+        said = capsys.readouterr()
+        assert 'warning: 4 of 9 images were skipped' in said.err
+        assert all(f'skipped {photos / name}: ' in said.err for name in (*bad, 'thin.png'))
+    found = sorted(str(path.relative_to(out)) for path in out.rglob('*.*'))
+    assert found == [
+        *('preds/cam1/a.jpg.json', 'preds/cam1/a.png.json', 'preds/cam2/a.json'),
+        *('preds/gif.json', 'preds/turned.json'),
+        *('vis/cam1/a.jpg', 'vis/cam1/a.png', 'vis/cam2/a.jpg', 'vis/gif.jpg', 'vis/turned.jpg'),
+    ]
+    with Image.open(out / 'vis' / 'turned.jpg') as picture:
+        assert picture.size == (64, 96)  # as it is shown
+    inferencer = OVDetInferencer(cfg, weights, 'dax', device='cpu', show_progress=False)
+    with pytest.raises(BadImageError, match=r'cut\.jpg'):
+        inferencer(photos)
+    result = inferencer([photos / 'cut.jpg', photos / 'gif.jpg'], on_bad_image='skip')
+    assert result['img_paths'] == [str(photos / 'gif.jpg')]
+    assert len(result['predictions']) == 1
+    assert [path for path, _ in result['bad_images']] == [str(photos / 'cut.jpg')]
+    with pytest.raises(ValueError, match='on_bad_image'):
+        inferencer(photos, on_bad_image='ignore')
+
+
+@pytest.mark.parametrize(
+    'part', ['backbone', 'neck', 'rpn_head', 'roi_head.bbox_head.fc_reg', 'roi_head.bbox_head']
+)
+def test_detections_that_are_not_finite_are_an_error(trained, part, tmp_path):
+    from refineclip.detection import OVDetInferencer
+
+    cfg, _, _ = trained
+    weights = str(Path(cfg.work_dir) / 'iter_16.pth')
+    detect = OVDetInferencer(cfg, weights, 'dax', device='cpu', show_progress=False)
+    *_, last = (p for p in detect.model.get_submodule(part).parameters() if p.is_floating_point())
+    last.data.fill_(float('nan'))
+    Image.new('RGB', (96, 64)).save(tmp_path / 'a.png')
+    with pytest.raises(ValueError, match=r'got NaN or infinity for .*a\.png; check the weights'):
+        detect(tmp_path / 'a.png')
+
+
 @pytest.mark.parametrize(
     ('change', 'message'),
     [
-        (['no.jpg'], 'expected an image or a folder, got no.jpg'),
-        (['empty'], 'empty: expected images'),
+        (['no.jpg'], 'expected an image or a folder of images, got no.jpg'),
+        (['empty'], 'below empty, got none'),
         (['empty', '--texts', 'cat . cat'], r"\['cat'\] more than once"),
         (['empty', '--vocabulary', 'no.txt'], 'no.txt'),
     ],

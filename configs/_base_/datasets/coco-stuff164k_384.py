@@ -3,7 +3,7 @@ data_root = 'data/coco_stuff164k'
 crop_size = (384, 384)
 
 train_pipeline = [
-    dict(type='LoadImageFromFile'),
+    dict(type='LoadUprightImage'),
     dict(type='LoadSegLabels', num_labels=171),
     # Pillow's resizing smooths when it shrinks, OpenCV's does not; the released code uses Pillow.
     # The longest side is detectron2's default.
@@ -14,7 +14,7 @@ train_pipeline = [
     dict(type='PackSegInputs'),
 ]
 test_pipeline = [
-    dict(type='LoadImageFromFile'),
+    dict(type='LoadUprightImage'),
     dict(type='Resize', scale=(2560, 640), keep_ratio=True, backend='pillow'),
     # After the resizing, so that labels keep their size. mmseg's inference drops it by its name.
     dict(type='LoadAnnotations'),

@@ -1,7 +1,7 @@
 # Full ADE20K val, 847 classes, 16 bits: 2,000 images, tools/prepare/ade20k_847.py.
 # Shorter side; SCLIP's protocol (arXiv 2312.01597, released configs).
 test_pipeline = [
-    dict(type='LoadImageFromFile'),
+    dict(type='LoadUprightImage'),
     dict(type='Resize', scale=(2048, 336), keep_ratio=True),
     # After the resizing, so that labels keep their size.
     dict(type='LoadSegLabels', num_labels=847, ignore_index=65535),

@@ -1,7 +1,7 @@
 # Cityscapes val: 19 classes, 500 images, tools/prepare/cityscapes.py.
 # SCLIP evaluates Cityscapes at 560 px (arXiv 2312.01597, released cfg_city_scapes.py).
 test_pipeline = [
-    dict(type='LoadImageFromFile'),
+    dict(type='LoadUprightImage'),
     dict(type='Resize', scale=(2048, 560), keep_ratio=True),
     # After the resizing, so that labels keep their size.
     dict(type='LoadSegLabels', num_labels=19),

@@ -1,7 +1,7 @@
 # COCO panoptic val as semantic maps: 133 classes, 5,000 images. Not in published tables.
 # Shorter side; SCLIP's protocol (arXiv 2312.01597, released configs).
 test_pipeline = [
-    dict(type='LoadImageFromFile'),
+    dict(type='LoadUprightImage'),
     dict(type='Resize', scale=(2048, 336), keep_ratio=True),
     # After the resizing, so that labels keep their size.
     dict(type='LoadSegLabels', num_labels=None),

@@ -1,7 +1,7 @@
 # COCO-Stuff val, 171 classes: 5,000 images, tools/prepare/coco_stuff.py.
 # SCLIP evaluates COCO-Stuff 164k at 448 px (arXiv 2312.01597, released cfg_coco_stuff164k.py).
 test_pipeline = [
-    dict(type='LoadImageFromFile'),
+    dict(type='LoadUprightImage'),
     dict(type='Resize', scale=(2048, 448), keep_ratio=True),
     # After the resizing, so that labels keep their size.
     dict(type='LoadSegLabels', num_labels=171),

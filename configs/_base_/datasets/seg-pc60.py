@@ -1,7 +1,7 @@
 # PASCAL-Context val, 59 classes and background: 5,105 images, tools/prepare/pascal_context_59.py.
 # Shorter side; SCLIP's protocol (arXiv 2312.01597, released configs).
 test_pipeline = [
-    dict(type='LoadImageFromFile'),
+    dict(type='LoadUprightImage'),
     dict(type='Resize', scale=(2048, 336), keep_ratio=True),
     # After the resizing, so that labels keep their size.
     dict(type='LoadSegLabels', num_labels=60),

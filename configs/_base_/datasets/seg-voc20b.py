@@ -2,7 +2,7 @@
 # are those of SegmentationClassAug.zip, which CAT-Seg's prepare_voc.py reads.
 # Shorter side; SCLIP's protocol (arXiv 2312.01597, released configs).
 test_pipeline = [
-    dict(type='LoadImageFromFile'),
+    dict(type='LoadUprightImage'),
     dict(type='Resize', scale=(2048, 336), keep_ratio=True),
     # After the resizing, so that labels keep their size.
     dict(type='LoadSegLabels', num_labels=21),

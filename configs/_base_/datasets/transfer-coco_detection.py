@@ -2,7 +2,7 @@
 # published transfer configs.
 data_root = 'data/coco/'
 test_pipeline = [
-    dict(type='LoadImageFromFile'),
+    dict(type='LoadUprightImage'),
     dict(type='Resize', scale=(896, 896), keep_ratio=True),
     dict(type='LoadAnnotations', with_bbox=True),
     dict(

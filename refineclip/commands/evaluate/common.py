@@ -7,6 +7,7 @@ import json
 import math
 import os
 import platform
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -255,3 +256,9 @@ def override(cfg: Config, options: Sequence[str]) -> None:
 def split_texts(texts: str | None) -> list[str]:
     """Split ``"zebra . traffic light"`` into its names; empty ones are dropped."""
     return [part.strip() for part in (texts or '').split('.') if part.strip()]
+
+
+def printable(text: object) -> str:
+    """Text that every terminal can show: bytes of a file's name that are no text become escapes."""
+    encoding = sys.stdout.encoding or 'utf-8'
+    return str(text).encode(encoding, errors='backslashreplace').decode(encoding)

@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from refineclip.datasets.image_io import BadImageError, read_image
 from refineclip.encoders.dense_vit import DenseViT
+from refineclip.encoders.finite import check_finite
 from refineclip.encoders.sources import resolve_source
 
 RESIZE_MODES = ('shortest', 'longest', 'squash')
@@ -163,7 +164,8 @@ def embed_images(
         kept += indices
         for tower, name in unique.items():
             embedded = encoders[name].image_embedding(images.to(device)).float().cpu()
-            _check_finite(embedded, name, [paths[index] for index in indices])
+            sources = [f'{paths[index]} from {name!r}' for index in indices]
+            check_finite(embedded, 'image embeddings', sources)
             rows[tower].append(F.normalize(embedded, dim=1))
     _tell_bad(bad, len(paths))
     joined = {tower: torch.cat(parts) for tower, parts in rows.items()}
@@ -195,16 +197,6 @@ def _collate(items: list[Item]) -> tuple[list[int], Tensor, list[tuple[int, str]
     reasons = [(index, one) for index, one in items if isinstance(one, str)]
     images = torch.stack([one for _, one in good]) if good else torch.empty(0)
     return [index for index, _ in good], images, reasons
-
-
-def _check_finite(embedded: Tensor, name: str, paths: Sequence[str | Path]) -> None:
-    finite = embedded.isfinite().all(dim=1)
-    if not finite.all():
-        first = paths[int((~finite).nonzero()[0])]
-        raise ValueError(
-            f'expected finite image embeddings, got NaN or infinity from {name!r} for {first}; '
-            'check its weights and its precision'
-        )
 
 
 def _tell_bad(bad: Sequence[tuple[str, str]], num_files: int) -> None:

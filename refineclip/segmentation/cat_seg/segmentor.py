@@ -17,6 +17,7 @@ from torch.nn.utils import parametrize
 from refineclip.datasets.vocabularies import as_vocabulary
 from refineclip.encoders import RefinerCLIP
 from refineclip.encoders.checkpoint_guard import require_whole_checkpoint
+from refineclip.encoders.finite import check_finite
 
 from ..sliding_windows import resize
 from .query_value_tuning import train_query_value_only
@@ -232,6 +233,9 @@ class CATSeg(BaseSegmentor):
         Returns:
             Samples with ``pred_sem_seg`` ``(1, H, W)`` int64, and ``seg_logits`` ``(C, H, W)`` if
             ``return_logits``: probabilities, as the published model returns them.
+
+        Raises:
+            ValueError: If scores are not finite.
         """
         if data_samples is None:
             data_samples = [SegDataSample() for _ in inputs]
@@ -239,6 +243,8 @@ class CATSeg(BaseSegmentor):
         for image, sample in zip(inputs, data_samples, strict=True):
             image, size, flip = _unpadded(image, sample.metainfo)
             views = self.score_views(self.plan.views(image), text)
+            source = sample.metainfo.get('img_path') or 'an image'
+            check_finite(views.logits, 'scores', [source] * len(views.logits))
             merging = (views, self.plan, size, self.class_chunk, flip)
             if self.return_logits:
                 probabilities = predict_probabilities(*merging)

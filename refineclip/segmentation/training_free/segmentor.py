@@ -16,6 +16,7 @@ from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 
 from refineclip.datasets.vocabularies import as_vocabulary
+from refineclip.encoders.finite import check_finite
 from refineclip.encoders.text_bank import TextBank
 from refineclip.encoders.text_head import TextHead
 
@@ -223,12 +224,18 @@ class TextSegmentor(BaseSegmentor):
 
     def encode_decode(self, inputs: Tensor, batch_data_samples: Any = None) -> Tensor:
         """Scaled class scores (B, C, H, W) at the size of the inputs."""
-        scores = [self._scores(image, image.shape[1:], keep_logits=True) for image in inputs]
+        scores = [self._scores(image, image.shape[1:], True) for image in inputs]
         return torch.stack([one.logits for one in scores if one.logits is not None])
 
     @torch.no_grad()
-    def _scores(self, image: Tensor, out_size: Sequence[int], keep_logits: bool) -> PixelScores:
-        """Score one normalised image (3, H, W) at an output size."""
+    def _scores(
+        self, image: Tensor, out_size: Sequence[int], keep_logits: bool, source: object = 'an image'
+    ) -> PixelScores:
+        """Score one normalised image (3, H, W) at an output size.
+
+        Raises:
+            ValueError: If a score is not finite.
+        """
         size = (image.shape[1], image.shape[2])
         boxes = self._boxes(size)
         # Cut per batch: all windows of a large image together would be many times the image.
@@ -238,6 +245,7 @@ class TextSegmentor(BaseSegmentor):
                 for start in range(0, len(boxes), self.window_batch)
             ]
         )
+        check_finite(cosines, 'similarities', [source] * len(cosines))
         top, left, bottom, right = boxes[0]
         patch = self._patch_size
         extent = (-(-(bottom - top) // patch) * patch, -(-(right - left) // patch) * patch)
@@ -264,6 +272,9 @@ class TextSegmentor(BaseSegmentor):
         Returns:
             The samples with ``pred_sem_seg`` (1, H, W), int64 class indices, and ``seg_logits``
             (C, H, W) where they are kept.
+
+        Raises:
+            ValueError: If an image is flipped, or its scores are not finite.
         """
         samples = [SegDataSample() for _ in inputs] if data_samples is None else data_samples
         for image, sample in zip(inputs, samples, strict=True):
@@ -273,7 +284,8 @@ class TextSegmentor(BaseSegmentor):
             left, right, above, below = meta.get('img_padding_size', (0, 0, 0, 0))
             image = image[:, above : image.shape[1] - below, left : image.shape[2] - right]
             size = meta.get('ori_shape', image.shape[1:])[:2]
-            scores = self._scores(image, size, self.keep_logits)
+            source = meta.get('img_path') or 'an image'
+            scores = self._scores(image, size, self.keep_logits, source)
             labels = scores.labels(self.prob_thd, self.area_thd)
             sample.pred_sem_seg = PixelData(data=labels[None])
             if self.keep_logits:
