@@ -142,6 +142,7 @@ def main() -> None:
     from mmengine.registry import RUNNERS
     from mmengine.runner import Runner
 
+    from refineclip.datasets.training_data import check_batches
     from refineclip.distill.hooks.resume_check_hook import ResumeCheckHook
 
     if args.launcher == 'pytorch':
@@ -149,6 +150,9 @@ def main() -> None:
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
     if cfg.get('resume'):
         runner.register_hook(ResumeCheckHook())
+    # Schedules count iterations before any hook is called.
+    if runner.train_loop is not None:
+        check_batches(runner.train_loop.dataloader)
     runner.train()
 
 

@@ -14,6 +14,8 @@ default_hooks = dict(
     logger=dict(type='LoggerHook', interval=50),
     # Exact training state, for --resume; two are kept so that a kill while saving leaves one.
     checkpoint=dict(type='AtomicCheckpointHook', interval=1, max_keep_ckpts=2),
+    # Fewer images than a batch are an error, not epochs without a step.
+    training_data=dict(type='TrainingDataHook'),
 )
 # More unusable images than this share of the dataset stop the run.
 custom_hooks = [dict(type='BadImageHook', max_bad_fraction=0.01)]

@@ -7,6 +7,7 @@ from refineclip.datasets.image_folder import RegionImageFolder
 from refineclip.datasets.image_io import BadImageError, read_image
 from refineclip.datasets.loading import LoadUprightImage
 from refineclip.datasets.samplers import EpochSampler, InfiniteEpochSampler
+from refineclip.datasets.training_data import TrainingDataHook
 
 __all__ = [
     'BadImageError',
@@ -17,6 +18,7 @@ __all__ = [
     'RegionImageFolder',
     'SimilarShapeBatchSampler',
     'TooManyBadImagesError',
+    'TrainingDataHook',
     'collate_regions',
     'read_image',
 ]

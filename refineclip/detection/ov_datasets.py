@@ -18,13 +18,24 @@ from mmengine.registry import DATASETS
 
 from refineclip.datasets.ov_splits import get_split
 
+from .coco_boxes import (
+    complete_annotations,
+    read_annotations,
+    report_training_boxes,
+    why_unused,
+)
+
 
 class NamedCategoriesCOCO(COCO):
     """mmdet's COCO API, strict about the category names that are asked for."""
 
     def __init__(self, annotation_file: str | None = None) -> None:
+        super().__init__(None)
         self.annotation_file = annotation_file
-        super().__init__(annotation_file)
+        if annotation_file is not None:
+            self.dataset = read_annotations(annotation_file)
+            self.createIndex()
+            self.img_ann_map, self.cat_img_map = self.imgToAnns, self.catToImgs
 
     def get_cat_ids(
         self,
@@ -43,9 +54,41 @@ class NamedCategoriesCOCO(COCO):
         return super().get_cat_ids(cat_names, sup_names, cat_ids)
 
 
+class CountedBoxes(CocoDataset):
+    """Mixin: count the boxes that are trained on, and refuse a training set without any."""
+
+    def parse_data_info(self, raw_data_info: dict) -> dict:
+        """The parent's, and why boxes of the image are not trained on."""
+        image = raw_data_info['raw_img_info']
+        for row in raw_data_info['raw_ann_info']:
+            if reason := why_unused(row, image, self.cat_ids):
+                self.lost[reason] += 1
+        return super().parse_data_info(raw_data_info)
+
+    def load_data_list(self) -> list[dict]:
+        """The parent's, counted."""
+        self.lost: Counter[str] = Counter()
+        return super().load_data_list()
+
+    def filter_data(self) -> list[dict]:
+        """The parent's; in training an error if no box is left, a warning if some are lost.
+
+        Raises:
+            ValueError: If there is no box to train on.
+        """
+        kept = super().filter_data()
+        if not self.test_mode:
+            report_training_boxes(self.ann_file, self.lost, len(self.data_list), kept)
+        return kept
+
+
 @DATASETS.register_module()
-class OVCocoDataset(CocoDataset):
+class OVCocoDataset(CountedBoxes):
     """:class:`mmdet.datasets.CocoDataset` with the classes of a split.
+
+    ``area``, ``iscrowd`` and ``id`` of a box may be absent from the file, see
+    :func:`~refineclip.detection.coco_boxes.complete_annotations`. What is not trained on is counted
+    in a warning.
 
     Args:
         split: See :func:`refineclip.datasets.ov_splits.get_split`; gives ``metainfo`` its
@@ -55,7 +98,8 @@ class OVCocoDataset(CocoDataset):
 
     Raises:
         FileNotFoundError: If the annotation file, or an image that it lists, is not on the disk.
-        ValueError: If the file lacks classes of the split, or has them in another order.
+        ValueError: If the file lacks classes of the split, has them in another order, is none of
+            boxes, or has no box to train on.
     """
 
     COCOAPI = NamedCategoriesCOCO
@@ -75,7 +119,7 @@ class OVCocoDataset(CocoDataset):
 
 
 @DATASETS.register_module()
-class OVLVISDataset(LVISV1Dataset):
+class OVLVISDataset(CountedBoxes, LVISV1Dataset):
     """:class:`mmdet.datasets.LVISV1Dataset` with base (frequent, common) and novel (rare) classes.
 
     Args:
@@ -91,10 +135,26 @@ class OVLVISDataset(LVISV1Dataset):
         metainfo = {**get_split('ov-lvis').metainfo, **(metainfo or {})}
         super().__init__(*args, metainfo=metainfo, **kwargs)
 
+    def parse_data_info(self, raw_data_info: dict) -> dict:
+        """The parent's, with areas and crowd marks where the file has none."""
+        content = dict(
+            images=[
+                {'id': raw_data_info['raw_img_info']['img_id']} | raw_data_info['raw_img_info']
+            ],
+            annotations=raw_data_info['raw_ann_info'],
+        )
+        complete_annotations(self.ann_file, content)
+        return super().parse_data_info(raw_data_info)
+
     def load_data_list(self) -> list[dict]:
         """Load the annotations, then look for the categories and the images."""
         check_annotation_file(self.ann_file, 'tools/prepare/ov_lvis.py', self.backend_args)
-        data_list = super().load_data_list()
+        try:
+            data_list = super().load_data_list()
+        except KeyError as error:
+            raise ValueError(
+                f'{self.ann_file}: expected an LVIS file, got one where a record lacks {error}'
+            ) from error
         classes = self.metainfo['classes']
         # LVIS numbers its classes from 1 in the order of their names, and mmdet takes all of them.
         if list(self.cat_ids) != list(range(1, len(classes) + 1)):

@@ -21,6 +21,8 @@ from mmengine.fileio import load
 from mmengine.logging import MMLogger, print_log
 from mmengine.registry import METRICS
 
+from .coco_boxes import complete_annotations
+
 FASTER = 'faster-coco-eval'
 EVALUATORS = ('auto', FASTER, 'reference')
 Predictions = list[dict[str, Any]]
@@ -49,6 +51,9 @@ class FasterEvaluation(CocoMetric):
 
     def __init__(self, *args: Any, evaluator: str = 'auto', **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        for api in (self._coco_api, getattr(self, '_lvis_api', None)):
+            if api is not None:  # now, and not when the whole test has run
+                complete_annotations(str(kwargs.get('ann_file', 'ann_file')), api.dataset)
         if evaluator not in EVALUATORS:
             raise ValueError(f'evaluator: expected one of {EVALUATORS}, got {evaluator!r}')
         installed = importlib.util.find_spec('faster_coco_eval') is not None

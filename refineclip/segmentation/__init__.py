@@ -17,6 +17,7 @@ from .benchmarks import (
 )
 from .cat_seg import CATSeg, CostAggregationHead, PixelBCELoss, PromptedTextEncoder
 from .inference import build_text_segmentor, load_segmentor, segment_image
+from .label_hook import LabelMapHook
 from .training_free import TextSegmentor, UntrainedModelWrapper
 from .vocabulary_hook import VocabularyHook
 
@@ -29,6 +30,7 @@ __all__ = [
     'COCOObjectDataset',
     'CocoPanopticSegDataset',
     'CostAggregationHead',
+    'LabelMapHook',
     'LoadSegLabels',
     'MicroworldSegDataset',
     'PascalContext459Dataset',
