@@ -47,7 +47,7 @@ class BadImageHook(Hook):
             if path in self.reasons:
                 continue
             self.reasons[path] = reason
-            print_log(f'Skipped image {path}: {reason}', logger='current', level=logging.WARNING)
+            _warn(f'Skipped image {path}: {reason}')
             self._check(len(runner.train_dataloader.dataset))
 
     def _check(self, num_images: int) -> None:
@@ -65,9 +65,13 @@ class BadImageHook(Hook):
         paths = sorted({path for part in all_gather_object(self.reasons) for path in part})
         if paths:
             num_images = len(runner.train_dataloader.dataset)
-            print_log(
+            _warn(
                 f'{len(paths)} of {num_images} images could not be used and were skipped: '
-                f'{", ".join(paths[:10])}{", ..." if len(paths) > 10 else ""}',
-                logger='current',
-                level=logging.WARNING,
+                f'{", ".join(paths[:10])}{", ..." if len(paths) > 10 else ""}'
             )
+
+
+def _warn(message: str) -> None:
+    # The log is a file of text; a file's name may hold bytes that are none.
+    text = message.encode(errors='backslashreplace').decode()
+    print_log(text, logger='current', level=logging.WARNING)

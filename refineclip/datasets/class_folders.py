@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from mmengine.logging import print_log
 from numpy.typing import NDArray
-from torchvision.datasets import ImageFolder
-from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from refineclip.datasets.coco_json import read_json
+from refineclip.datasets.image_folder import images_below
+from refineclip.datasets.image_io import IMAGE_SUFFIXES
 
 _NAME_FILES = ('classes.json', 'classes.txt')
 _WORDNET_ID = re.compile(r'n\d{8}')
@@ -25,9 +25,9 @@ _NUM_NAMED = 5
 class ClassFolders:
     """Paths, labels and class names of a folder of class folders.
 
-    torchvision's ``ImageFolder`` finds the files: class folders sorted by name, images of any depth
-    below them. Names come from ``class_names``, else from ``classes.json`` or ``classes.txt`` in
-    the folder, else from the names of the class folders. Such a file is
+    Class folders are sorted by name and hold images at any depth; hidden ones are left out. Names
+    come from ``class_names``, else from ``classes.json`` or ``classes.txt`` in the folder, else
+    from the names of the class folders. Such a file is
 
     - a JSON object ``{folder: name or [synonyms]}``, or a JSON list of names in the order of the
       sorted folders;
@@ -68,9 +68,14 @@ class ClassFolders:
                 f'expected two or more class folders in {root}, got {self.folders}; give the '
                 'folder that holds one folder per class'
             )
-        files = _ClassFiles(self.folders, self.root)
-        self.paths = [Path(path) for path, _ in files.samples]
-        self.labels: NDArray[np.int64] = np.array([c for _, c in files.samples], dtype=np.int64)
+        found = [images_below(self.root / folder) for folder in self.folders]
+        self.paths = [
+            self.root / folder / name
+            for folder, names in zip(self.folders, found, strict=True)
+            for name in names
+        ]
+        counts = [len(names) for names in found]
+        self.labels: NDArray[np.int64] = np.repeat(np.arange(len(found), dtype=np.int64), counts)
         self._refuse_empty()
         beside = [self.root / name for name in _NAME_FILES if (self.root / name).is_file()]
         source = class_names if class_names is not None else next(iter(beside), None)
@@ -90,7 +95,7 @@ class ClassFolders:
         empty = [name for name, number in zip(self.folders, count, strict=True) if not number]
         if empty:
             raise ValueError(
-                f'expected images ({", ".join(IMG_EXTENSIONS)}) in every class folder of '
+                f'expected images ({", ".join(IMAGE_SUFFIXES)}) in every class folder of '
                 f'{self.root}, got none in {len(empty)} of {len(self.folders)}: '
                 f'{empty[:_NUM_NAMED]}; fill or remove these folders'
             )
@@ -113,26 +118,6 @@ class ClassFolders:
                 logger='current',
                 level=logging.WARNING,
             )
-
-
-class _ClassFiles(ImageFolder):
-    """``ImageFolder`` over class folders that were found already; no image is opened.
-
-    It would count hidden folders as classes, and names only some of what is wrong.
-    """
-
-    def __init__(self, folders: Sequence[str], root: Path) -> None:
-        self.folders = list(folders)
-        super().__init__(str(root), is_valid_file=_is_image, allow_empty=True)
-
-    def find_classes(self, directory: str) -> tuple[list[str], dict[str, int]]:
-        """Class folders and the index of each."""
-        return self.folders, {name: index for index, name in enumerate(self.folders)}
-
-
-def _is_image(path: str) -> bool:
-    # macOS leaves '._name.jpg' companions that are no images.
-    return path.lower().endswith(IMG_EXTENSIONS) and not Path(path).name.startswith('.')
 
 
 def read_class_names(path: str | Path, folders: Sequence[str]) -> list[str]:

@@ -61,10 +61,20 @@ class PanopticImage:
             (H, W) int32; 0 where no segment is.
 
         Raises:
-            ValueError: If the PNG and the json disagree on the size of the image.
+            ValueError: If the PNG cannot be read, or has another size than the json says.
+            FileNotFoundError: If it does not exist.
         """
-        with Image.open(self.label_path) as file:
-            rgb = np.asarray(file.convert('RGB'), dtype=np.int32)
+        try:
+            # Never turned: ids lie on the pixels of the image as it is shown.
+            with Image.open(self.label_path) as file:
+                rgb = np.asarray(file.convert('RGB'), dtype=np.int32)
+        except FileNotFoundError:
+            raise
+        except Exception as error:  # on damaged bytes Pillow raises nearly anything
+            raise ValueError(
+                f'{self.label_path}: expected a PNG of segment ids, got a file that cannot be read '
+                f'({error}); unpack it again'
+            ) from error
         if rgb.shape[:2] != (self.height, self.width):
             raise ValueError(
                 f'expected a label map of {self.width} x {self.height} px as the json says, got '

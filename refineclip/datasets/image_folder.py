@@ -163,20 +163,25 @@ def list_images(folder: Path) -> list[str]:
     Raises:
         ValueError: There is none; the message says what is there instead.
     """
-    names = [
-        (Path(root) / file).relative_to(folder).as_posix()
-        for root, files in _walk(folder)
-        for file in files
-        # macOS leaves '._name.jpg' companions that are no images.
-        if file.lower().endswith(IMAGE_SUFFIXES) and not file.startswith('.')
-    ]
+    names = images_below(folder)
     if not names:
         found = sorted(entry.name for entry in folder.iterdir())
         raise ValueError(
             f'Expected images ({", ".join(IMAGE_SUFFIXES)}) below {folder}, got none. The folder '
             f'holds {len(found)} entries: {found[:5]}.'
         )
-    return sorted(names)
+    return names
+
+
+def images_below(folder: Path) -> list[str]:
+    """As :func:`list_images`; none is no error."""
+    return sorted(
+        (Path(root) / file).relative_to(folder).as_posix()
+        for root, files in _walk(folder)
+        for file in files
+        # macOS leaves '._name.jpg' companions that are no images.
+        if file.lower().endswith(IMAGE_SUFFIXES) and not file.startswith('.')
+    )
 
 
 def _walk(folder: Path) -> Iterator[tuple[str, list[str]]]:

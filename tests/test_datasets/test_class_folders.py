@@ -33,6 +33,12 @@ def test_folders_labels_and_names(tmp_path):
     assert data.names_from is None
 
 
+def test_a_link_that_leads_back_counts_an_image_once(tmp_path):
+    root = write(tmp_path, ['cat', 'dog'])
+    (root / 'cat' / 'loop').symlink_to(root / 'cat')
+    assert ClassFolders(root).labels.tolist() == [0, 0, 1, 1]
+
+
 @pytest.mark.parametrize(
     ('name', 'text', 'expected'),
     [

@@ -89,6 +89,13 @@ def test_size_that_differs_from_the_json_is_refused(root: Path) -> None:
         CocoPanoptic(root)[0].read_ids()
 
 
+def test_a_damaged_png_is_named(root: Path) -> None:
+    path = root / 'annotations/panoptic_val2017/7.png'
+    path.write_bytes(path.read_bytes()[:-30])
+    with pytest.raises(ValueError, match=r'7\.png: expected a PNG of segment ids'):
+        CocoPanoptic(root)[0].read_ids()
+
+
 def test_missing_parts_are_named(root: Path) -> None:
     with pytest.raises(FileNotFoundError, match='train2017'):
         CocoPanoptic(root, 'train2017')
