@@ -11,9 +11,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from mmengine.config import Config
 
+# A checkout's package and its projects (`projects.cause.cause`) are found without an installation.
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Parse the command line; heavy libraries are imported after it, so errors come at once."""
+    from refineclip.commands.config_options import add_config_options
+
     parser = argparse.ArgumentParser(description='Evaluate a checkpoint with its config.')
     parser.add_argument('config', type=Path, help='config file')
     parser.add_argument('checkpoint', type=Path, help='checkpoint file')
@@ -30,13 +35,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     words.add_argument(
         '--vocabulary', type=Path, metavar='FILE', help='the same, a name a line, synonyms after ;'
     )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        default=[],
-        metavar='KEY=VALUE',
-        help='override config entries, e.g. test_dataloader.batch_size=1',
-    )
+    add_config_options(parser, 'test_dataloader.batch_size=1')
     parser.add_argument(
         '--launcher',
         choices=['none', 'pytorch', 'slurm', 'mpi'],
@@ -55,24 +54,27 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
             )
     if args.out is not None and args.out.suffix not in ('.pkl', '.pickle'):
         parser.error(f'expected a .pkl file for --out, got {str(args.out)!r}')
-    for option in args.cfg_options:
-        if '=' not in option:
-            parser.error(f'expected KEY=VALUE after --cfg-options, got {option!r}')
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     return args
 
 
 def load_config(args: argparse.Namespace) -> Config:
-    """Read the config and lay the command line over it."""
-    from mmengine.config import Config, DictAction
+    """Read the config and lay the command line over it.
 
-    # A checkout's projects are imported by their path: `projects.cause.cause`.
-    sys.path.append(str(Path(__file__).resolve().parents[1]))
+    Raises:
+        SystemExit: With a message, when an option does not fit the config.
+    """
+    from mmengine.config import Config
+
+    from refineclip.commands.config_options import override
+    from refineclip.datasets.loader_settings import settle_workers
+
     cfg = Config.fromfile(args.config)
-    if args.cfg_options:
-        parser = argparse.ArgumentParser()
-        parser.add_argument('options', nargs='+', action=DictAction)
-        cfg.merge_from_dict(parser.parse_args(args.cfg_options).options)
+    try:
+        override(cfg, args.cfg_options)
+    except ValueError as error:
+        raise SystemExit(str(error)) from error
+    settle_workers(cfg)
     cfg.launcher = args.launcher
     cfg.load_from = str(args.checkpoint)
     if args.work_dir is not None:

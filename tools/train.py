@@ -13,9 +13,14 @@ if TYPE_CHECKING:
 
 NEWEST = 'newest'
 
+# A checkout's package and its projects (`projects.cause.cause`) are found without an installation.
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Parse the command line; heavy libraries are imported after it, so errors come at once."""
+    from refineclip.commands.config_options import add_config_options
+
     parser = argparse.ArgumentParser(description='Train a model from a config.')
     parser.add_argument('config', type=Path, help='config file')
     parser.add_argument(
@@ -34,13 +39,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         action='store_true',
         help='scale the learning rate by real batch size / auto_scale_lr.base_batch_size',
     )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        default=[],
-        metavar='KEY=VALUE',
-        help='override config entries, e.g. train_cfg.max_iters=10',
-    )
+    add_config_options(parser, 'train_cfg.max_iters=10')
     parser.add_argument(
         '--launcher',
         choices=['none', 'pytorch', 'slurm', 'mpi'],
@@ -59,9 +58,6 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
             f'expected a checkpoint to resume from, got {args.resume!r}, which does not exist; '
             'give --resume without a value to take the last one in the work dir'
         )
-    for option in args.cfg_options:
-        if '=' not in option:
-            parser.error(f'expected KEY=VALUE after --cfg-options, got {option!r}')
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     return args
 
@@ -72,15 +68,17 @@ def load_config(args: argparse.Namespace) -> Config:
     Raises:
         SystemExit: With a message, when an option asks for what the config or machine lacks.
     """
-    from mmengine.config import Config, DictAction
+    from mmengine.config import Config
 
-    # A checkout's projects are imported by their path: `projects.cause.cause`.
-    sys.path.append(str(Path(__file__).resolve().parents[1]))
+    from refineclip.commands.config_options import override
+    from refineclip.datasets.loader_settings import settle_workers
+
     cfg = Config.fromfile(args.config)
-    if args.cfg_options:
-        parser = argparse.ArgumentParser()
-        parser.add_argument('options', nargs='+', action=DictAction)
-        cfg.merge_from_dict(parser.parse_args(args.cfg_options).options)
+    try:
+        override(cfg, args.cfg_options)
+    except ValueError as error:
+        raise SystemExit(str(error)) from error
+    settle_workers(cfg)
     cfg.launcher = args.launcher
     if args.work_dir is not None:
         cfg.work_dir = args.work_dir

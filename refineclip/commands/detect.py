@@ -8,7 +8,8 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-from .evaluate.common import override, printable, quiet_logging
+from .config_options import add_config_options, override
+from .evaluate.common import printable, quiet_logging
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -36,13 +37,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument('--batch-size', type=int, default=1, help='default: 1')
     parser.add_argument('--device', help='default: a GPU where there is one')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        default=[],
-        metavar='KEY=VALUE',
-        help='override config entries, e.g. model.roi_head.score_fusion.beta=0.6',
-    )
+    add_config_options(parser, 'model.roi_head.score_fusion.beta=0.6')
     return parser
 
 

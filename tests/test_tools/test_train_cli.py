@@ -80,7 +80,7 @@ def test_config_and_command_line_meet(train: ModuleType, config: Path) -> None:
 def test_option_without_value_is_refused(train, config, capsys) -> None:
     with pytest.raises(SystemExit):
         train.parse_args([str(config), '--cfg-options', 'seed'])
-    assert "expected KEY=VALUE after --cfg-options, got 'seed'" in capsys.readouterr().err
+    assert "--cfg-options: expected KEY=VALUE, got 'seed'" in capsys.readouterr().err
 
 
 def test_training_options(train: ModuleType, config: Path, tmp_path: Path) -> None:
@@ -122,3 +122,24 @@ def test_amp_needs_a_gpu(train, config, monkeypatch) -> None:
     cfg = Config(dict(optim_wrapper=dict(type='OptimWrapper')))
     train.apply_training_options(cfg, args)
     assert cfg.optim_wrapper == dict(type='AmpOptimWrapper', loss_scale='dynamic')
+
+
+def test_values_arrive_as_typed_and_loaders_without_workers_are_settled(train, tmp_path) -> None:
+    config = tmp_path / 'photos.py'
+    config.write_text(
+        "prompt = 'a photo of a {}'\n"
+        "train_dataloader = dict(num_workers=2, persistent_workers=True, dataset=dict(root='p'))\n"
+    )
+    options = ['prompt=a picture of a {}', 'train_dataloader.dataset.root=My Photos, 2024']
+    options.append('train_dataloader.num_workers=0')
+    cfg = train.load_config(train.parse_args([str(config), '--cfg-options', *options]))
+    assert cfg.prompt == 'a picture of a {}'
+    assert cfg.train_dataloader.to_dict() == dict(
+        num_workers=0, dataset=dict(root='My Photos, 2024')
+    )
+
+
+def test_options_that_do_not_fit_stop_with_a_sentence(train, config) -> None:
+    args = train.parse_args([str(config), '--cfg-options', 'seed.a=[1'])
+    with pytest.raises(SystemExit, match='--cfg-options: '):
+        train.load_config(args)

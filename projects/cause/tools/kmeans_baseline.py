@@ -15,12 +15,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.evaluator import Evaluator
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import Runner, set_random_seed
 from sklearn.cluster import KMeans
 from torch import Tensor
+
+from refineclip.commands.config_options import add_config_options, override
+from refineclip.datasets.loader_settings import settle_workers
 
 sys.path.append(str(Path(__file__).resolve().parents[3]))
 
@@ -82,10 +85,11 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         '--per-image', type=int, default=64, help='tokens of a crop that are fitted'
     )
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={})
+    add_config_options(parser, 'test_dataloader.num_workers=0')
     args = parser.parse_args(argv)
     cfg = Config.fromfile(args.config)
-    cfg.merge_from_dict(args.cfg_options)
+    override(cfg, args.cfg_options)
+    settle_workers(cfg)
     results = run(cfg, args.checkpoint, args.seeds, args.per_image)
     for seed, result in zip(args.seeds, results, strict=True):
         sys.stdout.write(f'seed {seed}: {result}\n')

@@ -12,6 +12,7 @@ from mmengine.runner import Runner
 
 import refineclip
 import refineclip.visualization  # registers FeatureStripHook
+from refineclip.datasets.loader_settings import settle_workers
 
 REFINER_CONFIG = 'refiner'
 
@@ -92,6 +93,7 @@ def train_and_test(method: str, options: Mapping[str, Any], folder: Path) -> dic
 
 def _prepare(method: str, options: Mapping[str, Any], folder: Path) -> Config:
     cfg = load_config(method, options)
+    settle_workers(cfg)
     cfg.work_dir = str(folder)
     # Names mmengine's loggers, of which a process keeps one per name.
     cfg.experiment_name = f'{folder.parent.name}-{folder.name}'

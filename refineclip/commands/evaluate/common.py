@@ -14,8 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mmengine.config import Config
-
     from refineclip.evaluation import ImageScores
 
 LIBRARIES = ('refineclip-mm', 'torch', 'torchvision', 'timm', 'open_clip_torch', 'numpy')
@@ -235,27 +233,6 @@ def check_writable(path: Path | None) -> None:
     """
     if path is not None and (path.is_dir() or any(p.is_file() for p in path.parents)):
         raise ValueError(f'--json: expected a file to write, got {path}')
-
-
-def override(cfg: Config, options: Sequence[str]) -> None:
-    """Lay ``KEY=VALUE`` options over a config, as mmengine's launchers do.
-
-    Raises:
-        ValueError: If an option is no ``KEY=VALUE``.
-    """
-    from mmengine.config import DictAction
-
-    if bad := [option for option in options if '=' not in option]:
-        raise ValueError(f'expected KEY=VALUE after --cfg-options, got {bad[0]!r}')
-    if options:
-        parser = argparse.ArgumentParser()
-        parser.add_argument('options', nargs='+', action=DictAction)
-        cfg.merge_from_dict(parser.parse_args(list(options)).options)
-
-
-def split_texts(texts: str | None) -> list[str]:
-    """Split ``"zebra . traffic light"`` into its names; empty ones are dropped."""
-    return [part.strip() for part in (texts or '').split('.') if part.strip()]
 
 
 def printable(text: object) -> str:

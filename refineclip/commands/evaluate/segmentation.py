@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..config_options import add_config_options
 from .common import (
     check_writable,
     environment,
@@ -67,9 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--json', type=Path, metavar='FILE', help='write every number and setting')
     parser.add_argument('--limit', type=int, metavar='N', help='use the first N images of each')
     parser.add_argument('--num-workers', type=int, help="default: the config's")
-    parser.add_argument(
-        '--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='override config entries'
-    )
+    add_config_options(parser, 'model.prob_thd=0.1')
 
 
 def run(args: argparse.Namespace) -> int:

@@ -20,12 +20,14 @@ from mmseg.datasets import BaseSegDataset
 from torch import nn
 
 from refineclip import __version__
+from refineclip.datasets.loader_settings import settle_workers
 from refineclip.encoders.weights_hash import weights_hash
 from refineclip.evaluation.encoders import COLOUR, load_encoders
 from refineclip.segmentation import TextSegmentor
 from refineclip.segmentation.benchmarks.benchmark import Benchmark
 
-from .common import override, write_json
+from ..config_options import override
+from .common import write_json
 
 SECONDS_BETWEEN_LINES = 10.0
 LABEL_LOADERS = ('LoadAnnotations', 'LoadSegLabels')
@@ -223,8 +225,7 @@ class SegmentationRows:
         loader = self.cfg.test_dataloader.to_dict()
         if self.num_workers is not None:
             loader['num_workers'] = self.num_workers
-        if not loader.get('num_workers'):
-            loader.pop('persistent_workers', None)
+        settle_workers({'test_dataloader': loader})
         loader['dataset'] = dict(
             **benchmark.dataset_cfg(self.data_root),
             pipeline=self._pipeline(benchmark),

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .common import check_writable, environment, format_table, override, write_json
+from ..config_options import add_config_options, override
+from .common import check_writable, environment, format_table, write_json
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -38,13 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument('--work-dir', help='default: work_dirs/<config name>')
     parser.add_argument('--json', type=Path, metavar='FILE', help='also write the scores')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        default=[],
-        metavar='KEY=VALUE',
-        help='override config entries, e.g. test_dataloader.batch_size=1',
-    )
+    add_config_options(parser, 'test_dataloader.batch_size=1')
 
 
 def run(args: argparse.Namespace) -> int:
@@ -78,8 +73,11 @@ def run(args: argparse.Namespace) -> int:
 def _load_config(args: argparse.Namespace) -> Config:
     from mmengine.config import Config
 
+    from refineclip.datasets.loader_settings import settle_workers
+
     cfg = Config.fromfile(args.config)
     override(cfg, args.cfg_options)
+    settle_workers(cfg)
     cfg.load_from = str(args.checkpoint)
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or str(Path('work_dirs') / args.config.stem)
     return cfg

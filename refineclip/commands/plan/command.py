@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..evaluate.common import override
+from ..config_options import add_config_options, override
 from .devices import DEVICES
 from .report import describe
 
@@ -53,9 +53,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         '--mfu', type=float, default=0.4, help='share of the peak that is reached (default: 0.4)'
     )
     parser.add_argument('--images', type=int, help='images of the data set (default: counted)')
-    parser.add_argument(
-        '--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='override config entries'
-    )
+    add_config_options(parser, 'model.student.with_cp=True')
     parser.add_argument('--json', type=Path, metavar='FILE', help='write all numbers to this file')
     parser.add_argument(
         '--check',

@@ -224,7 +224,7 @@ def test_what_is_missing_or_broken_is_left_out(base, tmp_path: Path, capsys) -> 
         (['--limit', '0'], '--limit: expected'),
         (['none/refined.pth'], 'expected a weight file at none/refined.pth'),
         (['--models', 'a=colour'], 'mean colours'),
-        (['--cfg-options', 'nothing'], 'expected KEY=VALUE'),
+        (['--cfg-options', 'model.names=[a,(b]'], 'to close what is open'),
     ],
 )
 def test_wrong_input(base, capsys, extra: list[str], message: str) -> None:
