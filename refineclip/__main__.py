@@ -8,17 +8,49 @@ import sys
 from collections.abc import Sequence
 
 from refineclip import __version__
+from refineclip.commands.columns import align
 
-COMMANDS = {
-    'doctor': 'say what is installed, what is missing and the command that mends it',
-    'evaluate': 'measure encoders side by side: regions, spatial awareness, image level',
-    'draw': 'draw dense maps of encoders side by side, or a report of all figures',
-    'detect': 'detect what words name, with an open-vocabulary detector (needs mmdet)',
-    'segment': 'name every pixel by words, with or without training (needs mmseg)',
-    'plan': 'FLOPs, parameters, memory and time of a config, before it starts',
-    'microworld': 'write the drawn data set of the demo, in the COCO layout',
-    'demo': 'refine a tiny CLIP on drawn images; table, judged claims, report.html',
+# Task -> command -> what it does, and an example of its arguments.
+TASKS = {
+    'set up and try': {
+        'doctor': ('say what is installed, what is missing and the command that mends it', ''),
+        'demo': (
+            'refine a tiny CLIP on drawn images; table, judged claims, report.html',
+            '--quick',
+        ),
+        'microworld': (
+            'write the drawn data set of the demo, in the COCO layout',
+            'data/microworld',
+        ),
+    },
+    'train (tools/train.py, mim train)': {
+        'plan': (
+            'FLOPs, parameters, memory and time of a config, before it starts',
+            'CONFIG --gpus 8 --gpu a100',
+        ),
+    },
+    'measure and see': {
+        'evaluate': (
+            'measure encoders side by side: regions, spatial awareness, image level',
+            'spatial --data data/coco --model ViT-B-16 --models frozen=openai refined=FILE',
+        ),
+        'draw': (
+            'draw dense maps of encoders side by side, or a report of all figures',
+            'pca --model ViT-B-16 --models frozen=openai --images photos/ --out pca.png',
+        ),
+    },
+    'use words': {
+        'detect': (
+            'detect what words name, with an open-vocabulary detector (needs mmdet)',
+            'CONFIG CHECKPOINT photos/ --texts "zebra . traffic light" --out found',
+        ),
+        'segment': (
+            'name every pixel by words, with or without training (needs mmseg)',
+            'photos/ --texts "zebra . sky" --model ViT-B-16 --pretrained openai --out out',
+        ),
+    },
 }
+COMMANDS = tuple(command for commands in TASKS.values() for command in commands)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -30,15 +62,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit status of the subcommand.
     """
-    lines = '\n'.join(f'  {name:10s}{text}' for name, text in COMMANDS.items())
     parser = argparse.ArgumentParser(
         prog='python -m refineclip',
-        description=f'refineclip {__version__}\n\ncommands:\n{lines}',
+        description=f'refineclip {__version__}\n\n{overview()}',
         epilog='`python -m refineclip COMMAND --help` lists the options of a command.',
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument('--version', action='version', version=__version__)
-    parser.add_argument('command', nargs='?', choices=tuple(COMMANDS), metavar='COMMAND')
+    parser.add_argument('command', nargs='?', choices=COMMANDS, metavar='COMMAND')
     parser.add_argument('arguments', nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
     if args.command is None:
@@ -47,6 +78,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Imported only now: `doctor` must run where the libraries that `demo` imports are missing.
     module = importlib.import_module(f'refineclip.commands.{args.command}')
     return int(module.main(args.arguments) or 0)
+
+
+def overview() -> str:
+    """Commands by task, with an example of each."""
+    width = max(map(len, COMMANDS))
+    parts = []
+    for task, commands in TASKS.items():
+        rows = []
+        for name, (text, example) in commands.items():
+            rows.append((name.ljust(width), text))
+            rows.append(('', f'$ python -m refineclip {name} {example}'))
+        parts.append(f'{task}:\n{align(rows, indent="  ")}')
+    return '\n\n'.join(parts)
 
 
 if __name__ == '__main__':

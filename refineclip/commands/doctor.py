@@ -19,8 +19,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib import metadata
 
-OK, MISSING, BROKEN = 'ok', 'missing', 'broken'
+from .columns import align
+
+OK, SLOW, MISSING, BROKEN = 'ok', 'slow', 'missing', 'broken'
 PROBE_TIMEOUT = 180  # seconds; a first import on a cold disk takes tens of seconds
+PARALLEL = 4  # imports at a time
 
 # Distributions that install the same import package, per family; the first that is asked for is
 # what the fix names. Versions: what the tests run with, and the upstream set that imports whole.
@@ -111,7 +114,7 @@ class Finding:
 
     Args:
         name: Import name.
-        state: ``ok``, ``missing`` or ``broken``.
+        state: ``ok``, ``slow`` (not imported in time), ``missing`` or ``broken``.
         version: Version as the library states it, '-' when it is not there.
         note: What was seen, in words.
         fix: Shell command that mends it, empty when nothing is to mend.
@@ -193,7 +196,10 @@ def probe(module: str) -> tuple[str, str, str]:
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=PROBE_TIMEOUT)
     except subprocess.TimeoutExpired:
-        return BROKEN, '?', f'the import took more than {PROBE_TIMEOUT} s'
+        return (
+            *(SLOW, '?'),
+            f'not imported within {PROBE_TIMEOUT} s: a busy machine or a cold disk; run it again',
+        )
     if done.returncode == 0:
         answer = json.loads(done.stdout.strip().splitlines()[-1])
         return OK, answer['version'], answer['note']
@@ -211,11 +217,11 @@ def examine() -> list[Finding]:
     family = 'openmmlab' if families['openmmlab'] and not families['onedl'] else 'onedl'
     findings = [Finding('python', OK, platform.python_version(), sys.executable, core=True)]
     modules = (*CORE, *OPTIONAL)
-    with ThreadPoolExecutor(max_workers=2) as pool:
+    with ThreadPoolExecutor(max_workers=PARALLEL) as pool:
         answers = list(pool.map(probe, modules))
     for module, (state, version, note) in zip(modules, answers, strict=True):
         finding = Finding(module, state, version, note, core=module in CORE)
-        if state != OK:
+        if state in (MISSING, BROKEN):
             finding.fix = fix_for(module, family, note)
         findings.append(finding)
     return [*findings, examine_families(families)]
@@ -243,9 +249,8 @@ def examine_families(families: dict[str, list[str]]) -> Finding:
 
 def report(findings: Sequence[Finding]) -> str:
     """Lay the findings out as a table, then the commands, then one line of verdict."""
-    lines = [f'{"":12s}{"version":16s}{"state":10s}note']
-    for item in findings:
-        lines.append(f'{item.name:12s}{item.version:16s}{item.state:10s}{item.note}'.rstrip())
+    rows = [(item.name, item.version, item.state, item.note) for item in findings]
+    lines = [align([('', 'version', 'state', 'note'), *rows])]
     fixes: dict[str, list[str]] = {}
     for item in findings:
         if item.fix:
@@ -258,19 +263,28 @@ def report(findings: Sequence[Finding]) -> str:
 
 
 def core_runs(findings: Sequence[Finding]) -> bool:
-    """Whether the encoders and the two training stages can run."""
-    return all(item.state == OK for item in findings if item.core)
+    """Whether the encoders and the two training stages can run, as far as was seen."""
+    return all(item.state in (OK, SLOW) for item in findings if item.core)
 
 
 def verdict(findings: Sequence[Finding]) -> str:
     """Say in one line what can be done with this environment."""
     if not core_runs(findings):
-        names = ', '.join(item.name for item in findings if item.core and item.state != OK)
-        return f'doctor: the core cannot run ({names})'
-    absent = ', '.join(item.name for item in findings if item.name in OPTIONAL and item.state != OK)
-    if absent:
-        return f'doctor: the core runs; detection and segmentation do not ({absent})'
-    return 'doctor: everything runs'
+        return f'doctor: the core cannot run ({_names_in(findings, MISSING, BROKEN, core=True)})'
+    slow = _names_in(findings, SLOW)
+    so_far = f', as far as was seen (slow: {slow})' if slow else ''
+    if absent := _names_in(findings, MISSING, BROKEN, core=False):
+        return f'doctor: the core runs{so_far}; detection and segmentation do not ({absent})'
+    return f'doctor: everything runs{so_far}'
+
+
+def _names_in(findings: Sequence[Finding], *states: str, core: bool | None = None) -> str:
+    """Libraries in one of the states; those of the core, the optional ones, or all."""
+    return ', '.join(
+        item.name
+        for item in findings
+        if item.state in states and (core is None or (item.core if core else item.name in OPTIONAL))
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -104,6 +105,50 @@ def test_probe_tells_missing_broken_and_killed(monkeypatch: pytest.MonkeyPatch) 
     assert 'killed the process (signal 6)' in note
 
 
+def test_a_slow_import_is_no_defect(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    monkeypatch.setattr(doctor, 'PROBES', {'a': 'import time\ntime.sleep(3600)'})
+    monkeypatch.setattr(doctor, 'PROBE_TIMEOUT', 0.1)
+    state, _, note = doctor.probe('a')
+    assert state == doctor.SLOW
+    assert note.startswith('not imported within 0.1 s')
+
+
+def test_slow_imports_are_said_without_a_remedy(fake, capsys) -> None:
+    fake(ONEDL, torch=(doctor.SLOW, '?', 'busy'), mmcv=(doctor.SLOW, '?', 'busy'))
+    assert doctor.main([]) == 0
+    text = capsys.readouterr().out
+    assert 'everything runs, as far as was seen (slow: torch, mmcv)' in text
+    assert 'To mend it' not in text
+    assert doctor.BROKEN not in text
+
+
+def test_four_are_imported_at_a_time(fake, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake(ONEDL)
+    meeting = threading.Barrier(doctor.PARALLEL)  # opens when four wait for it
+
+    def probe(module: str) -> tuple[str, str, str]:
+        meeting.wait()
+        return ALL_WELL[module]
+
+    monkeypatch.setattr(doctor, 'probe', probe)
+    assert len(ALL_WELL) % doctor.PARALLEL == 0
+    assert all(item.state == doctor.OK for item in doctor.examine())
+
+
+def test_a_long_name_keeps_its_column() -> None:
+    text = doctor.report(
+        [doctor.Finding('a-library-of-long-name', doctor.OK, '1.0+cu128.git9f', 'n')]
+    )
+    assert 'a-library-of-long-name  1.0+cu128.git9f  ok     n' in text
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait for as long as a busy machine takes."""
+    monkeypatch.setattr(doctor, 'PROBE_TIMEOUT', None)
+
+
+@pytest.mark.usefixtures('patient')
 def test_probe_runs_the_real_operators() -> None:
     state, version, note = doctor.probe('torchvision')
     assert state == doctor.OK
@@ -112,6 +157,7 @@ def test_probe_runs_the_real_operators() -> None:
 
 
 @pytest.mark.mm
+@pytest.mark.usefixtures('patient')
 def test_probe_runs_the_real_mmcv_operators() -> None:
     state, _, note = doctor.probe('mmcv')
     assert (state, note[:16]) == (doctor.OK, 'compiled ops run')

@@ -7,6 +7,8 @@ import importlib
 import sys
 from collections.abc import Sequence
 
+from ..columns import align
+
 # Each is a module ``refineclip.commands.evaluate.NAME`` with ``add_arguments(parser)`` and
 # ``run(args)``, and an ``EPILOG`` where its help needs one.
 KINDS = {
@@ -21,7 +23,7 @@ KINDS = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one kind of evaluation; returns its exit status, 2 for wrong input."""
     argv = list(sys.argv[1:] if argv is None else argv)
-    lines = '\n'.join(f'  {name:13s}{text}' for name, text in KINDS.items())
+    lines = align(list(KINDS.items()), indent='  ')
     parser = argparse.ArgumentParser(
         prog='python -m refineclip evaluate',
         description=f'Measure encoders or vocabularies side by side.\n\nkinds:\n{lines}',
