@@ -10,6 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
+from .fonts import complete_fonts
+
 # Points. At the 110 dpi of saved files the smallest is 12 px high.
 TITLE, LABEL, SMALL = 10.0, 9.0, 8.0
 INK, SOFT = '#1a1a1a', '#595959'
@@ -61,7 +63,8 @@ def save_figure(figure: Figure, path: str | Path, dpi: int = DPI) -> Path:
     if path.suffix.lower() == '.png':
         path.write_bytes(png_bytes(figure, dpi))
     else:
-        figure.savefig(path, dpi=dpi, facecolor='white')
+        with complete_fonts(figure):
+            figure.savefig(path, dpi=dpi, facecolor='white')
     return path
 
 
@@ -71,7 +74,7 @@ def png_bytes(figure: Figure, dpi: int = DPI) -> bytes:
     Written by Pillow without alpha and metadata: a sixth smaller than matplotlib's own, and equal
     figures are equal files.
     """
-    with io.BytesIO() as drawn, io.BytesIO() as packed:
+    with complete_fonts(figure), io.BytesIO() as drawn, io.BytesIO() as packed:
         figure.savefig(drawn, format='png', dpi=dpi, facecolor='white')
         with Image.open(drawn) as image:
             image.convert('RGB').save(packed, format='png', optimize=True)
