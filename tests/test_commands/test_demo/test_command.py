@@ -184,7 +184,7 @@ def note(name: str, folder: Path, pause: float) -> float:
     """A step: wait, leave a file, say when."""
     time.sleep(pause)
     (folder / name).touch()
-    return time.time()
+    return time.monotonic()  # one clock for all processes
 
 
 def fail(message: str) -> None:

@@ -84,10 +84,12 @@ def test_what_cannot_be_planned_is_said(repo_root, capsys):
 
 @pytest.mark.slow
 def test_check_on_a_toy(repo_root, tmp_path):
-    """Toy steps are mostly overhead: only the order of magnitude is asked for here."""
+    """Toy steps are mostly overhead, and a test is no place to measure: only the rule is held."""
     file = tmp_path / 'check.json'
     assert run(repo_root, '--check', '256', '512', '--json', str(file)) == 0
-    second = json.loads(file.read_text())['rows'][1]
-    assert 0.2 < second['predicted_seconds'] / second['seconds'] < 5
+    first, second = json.loads(file.read_text())['rows']
+    rate = first['flops'] / first['seconds']
+    assert second['predicted_seconds'] == pytest.approx(second['flops'] / rate)
+    assert second['seconds'] > 0
     assert second['predicted_bytes'] > 0
     assert second['measured_bytes'] > 0

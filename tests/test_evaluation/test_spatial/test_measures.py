@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import time
-
 import numpy as np
 import pytest
 import torch
@@ -206,18 +204,3 @@ def test_more_clusters_than_tokens_and_labels_beyond_the_clusters() -> None:
         measures.dataset_kmeans_miou(features, labels, 9)
     with pytest.raises(ValueError, match=r'labels in \[0, 3\), got 3'):
         measures.dataset_kmeans_miou(features, labels, 3)
-
-
-@pytest.mark.slow
-def test_full_size_is_fast() -> None:
-    generator = np.random.default_rng(0)
-    features = [normalize(torch.randn(256, 384), dim=1) for _ in range(70)]
-    segments = [generator.integers(0, 8, 256) for _ in range(70)]
-    classes = [generator.integers(-1, 133, 256) for _ in range(70)]
-    start = time.process_time()
-    measures.affinity_auc(features, segments)
-    measures.per_image_kmeans_miou(features, segments)
-    measures.dataset_kmeans_miou(features, [c % 27 for c in classes], 27)
-    measures.knn_accuracy(features, classes)
-    measures.ridge_accuracy(features, classes)
-    assert time.process_time() - start < 30
