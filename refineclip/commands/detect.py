@@ -24,7 +24,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument('checkpoint', type=Path, help='what its training saved')
     parser.add_argument('images', nargs='+', type=Path, help='images, or folders of images')
     words = parser.add_mutually_exclusive_group()
-    words.add_argument('--texts', metavar='"A . B"', help='names, separated by dots')
+    words.add_argument('--texts', metavar='"A . B"', help="names, ' . ' between them")
     words.add_argument(
         '--vocabulary',
         type=Path,

@@ -8,13 +8,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .evaluate.common import (
-    add_encoder_arguments,
-    parse_rows,
-    printable,
-    quiet_logging,
-    split_texts,
-)
+from .columns import align
+from .evaluate.common import add_encoder_arguments, parse_rows, printable, quiet_logging
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -34,7 +29,7 @@ IMAGE_KINDS = ('pca', 'affinity', 'segmentation')
 
 def make_parser() -> argparse.ArgumentParser:
     """Build the parser of the command."""
-    lines = '\n'.join(f'  {name:14s}{text}' for name, text in KINDS.items())
+    lines = align(list(KINDS.items()), indent='  ')
     parser = argparse.ArgumentParser(
         prog='python -m refineclip draw',
         description=f'Draw dense maps of encoders side by side.\n\nkinds:\n{lines}',
@@ -86,7 +81,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 def _add_text_arguments(parser: argparse.ArgumentParser) -> None:
     text = parser.add_argument_group('texts')
-    text.add_argument('--texts', metavar='"A . B"', help='names, separated by dots')
+    text.add_argument('--texts', metavar='"A . B"', help="names, ' . ' between them")
     text.add_argument(
         '--text-embeddings', type=Path, metavar='FILE', help="default: the model's own text tower"
     )
@@ -138,6 +133,8 @@ def check_args(args: argparse.Namespace) -> None:
     Raises:
         ValueError: If an input is missing or the output cannot be written.
     """
+    from refineclip.datasets.vocabularies import parse_texts
+
     parse_rows(args.models, None)
     suffixes = ('.html',) if args.kind == 'report' else ('.png', '.pdf', '.svg')
     if args.out.suffix.lower() not in suffixes:
@@ -148,8 +145,10 @@ def check_args(args: argparse.Namespace) -> None:
         raise ValueError(f'--images: expected files or a folder for {args.kind}, got none')
     if args.kind in ('tsne', 'curve') and args.data is None:
         raise ValueError(f'--data: expected a folder of labelled images for {args.kind}, got none')
-    if args.kind == 'segmentation' and not split_texts(args.texts):
+    if args.kind == 'segmentation' and args.texts is None:
         raise ValueError('--texts: expected names, as in "zebra . traffic light", got none')
+    if args.texts is not None:
+        parse_texts(args.texts)
     if args.kind == 'report' and not args.images and args.data is None:
         raise ValueError('expected --images, --data or both for a report, got neither')
     if args.num_images < 1:

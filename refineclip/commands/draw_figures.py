@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from .evaluate.common import parse_rows, progress, split_texts
+from .evaluate.common import parse_rows, progress
 from .evaluate.panoptic import Prepared
 
 if TYPE_CHECKING:
@@ -139,20 +139,29 @@ class Drawing:
 
     def segmentation(self) -> Figure:
         """Draw what the texts name."""
+        from refineclip.datasets.vocabularies import parse_texts, title_of
+        from refineclip.encoders.sources import HF_HUB, LOCAL_DIR
+        from refineclip.encoders.text_bank import TextBank
         from refineclip.encoders.text_head import TextHead
-        from refineclip.evaluation.regions.class_texts import class_texts
         from refineclip.visualization import name_pixels, segmentation_figure
 
         from .evaluate.regions import library_weights
 
-        args, names = self.args, split_texts(self.args.texts)
-        texts = class_texts(
+        args, names = self.args, parse_texts(self.args.texts)
+        pretrained = args.text_pretrained or library_weights(parse_rows(args.models, None))
+        has_weights = pretrained is not None or args.model.startswith((LOCAL_DIR, HF_HUB))
+        if args.text_embeddings is None and not has_weights:
+            raise ValueError(
+                f'expected weights for the text tower of {args.model}, got none, and random text '
+                'names nothing; name a tag or file of the original model (--text-pretrained), or '
+                'give --text-embeddings (and --text-head)'
+            )
+        texts = TextBank(
             names,
-            names,
-            args.text_embeddings,
-            model=args.model,
-            pretrained=args.text_pretrained or library_weights(parse_rows(args.models, None)),
+            args.model,
+            pretrained,
             templates=[args.templates] if '{}' in args.templates else args.templates,
+            text_embeddings=args.text_embeddings,
         )
         head = None if args.text_head is None else TextHead.load(args.text_head)
         labels = {
@@ -163,7 +172,7 @@ class Drawing:
             for name, own in self.maps.items()
             if hasattr(self.encoders[name], 'visual')  # mean colours have no text space
         }
-        return segmentation_figure(self.pictures, labels, names)
+        return segmentation_figure(self.pictures, labels, [title_of(name) for name in names])
 
     def tsne(self) -> Figure:
         """Draw labelled objects in the plane."""
@@ -233,7 +242,7 @@ class Drawing:
                     f'Cosine of all tokens to the one at {x:g}, {y:g}, for {names}.',
                 ),
             ]
-            if split_texts(self.args.texts):
+            if self.args.texts is not None:
                 alt = f'Images painted by the words {self.args.texts}, for {names}.'
                 chapters.append(('Segmentation by words', 'segmentation', alt))
         if self.prepared is not None:

@@ -30,7 +30,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument('images', nargs='+', type=Path, help='images, or folders of images')
     parser.add_argument('--out', type=Path, required=True, metavar='DIR', help='folder to write')
     words = parser.add_mutually_exclusive_group(required=True)
-    words.add_argument('--texts', metavar='"A . B"', help='names, separated by dots')
+    words.add_argument('--texts', metavar='"A . B"', help="names, ' . ' between them")
     words.add_argument(
         '--vocabulary',
         type=Path,

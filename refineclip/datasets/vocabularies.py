@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
+import re
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-from refineclip.encoders.text import read_names
+from refineclip.encoders.name_files import is_file, join_synonyms, read_json, read_names
 
 
 def parse_texts(texts: str) -> tuple[str, ...]:
@@ -17,15 +17,29 @@ def parse_texts(texts: str) -> tuple[str, ...]:
         texts: Names separated by ``' . '``, a closing dot allowed; synonyms of one class by ``;``.
 
     Raises:
-        ValueError: If there is no name, one is empty, or one appears twice.
+        ValueError: If there is no name, or one is empty, appears twice or is of several lines.
     """
-    # A dot inside a name ("st. bernard") stays: only one with space before it separates.
-    parts = f' {texts} '.rstrip().removesuffix(' .').split(' . ')
-    return check_vocabulary([part.strip() for part in parts], f'texts {texts!r}')
+    # A dot inside a name ("st. bernard") stays: only one with space around it separates.
+    parts = [part.strip() for part in re.split(r'(?<!\S)\.(?!\S)', texts)]
+    if len(parts) > 1 and not parts[-1]:  # the closing dot
+        parts.pop()
+    if any(len(part.splitlines()) > 1 for part in parts):
+        raise ValueError(
+            f"texts {texts!r}: expected names separated by ' . ', got several lines; give a file "
+            'with a name a line instead'
+        )
+    for position, part in enumerate(parts):
+        if not part and any(parts):
+            after = f'after {parts[position - 1]!r}' if position else 'before the first dot'
+            raise ValueError(
+                f"texts {texts!r}: expected a name between ' . ', got none {after} (name "
+                f'{position + 1}); remove a dot'
+            )
+    return check_vocabulary(parts if any(parts) else [], f'texts {texts!r}')
 
 
 def read_vocabulary(path: str | Path) -> tuple[str, ...]:
-    """Read a vocabulary: a JSON list, or text with a name a line, its synonyms after ``;``.
+    """Read a vocabulary from a file, see :func:`~refineclip.encoders.name_files.read_names`.
 
     A JSON list of ``{"id": ..., "name": ...}`` is a published class list, whose classes may have
     equal names; see :func:`read_class_list`.
@@ -52,9 +66,9 @@ def read_class_list(path: str | Path) -> tuple[str, ...] | None:
         ValueError: If an entry has no name, or an id appears twice.
     """
     path = Path(path)
-    if path.suffix != '.json' or not path.is_file():
+    if path.suffix.lower() != '.json' or not is_file(path):
         return None
-    entries = json.loads(path.read_text(encoding='utf-8'))
+    entries = read_json(path)
     if not (isinstance(entries, list) and entries and isinstance(entries[0], dict)):
         return None
     wrong = [
@@ -75,10 +89,32 @@ def read_class_list(path: str | Path) -> tuple[str, ...] | None:
 def as_vocabulary(
     names: Sequence[str] | str | Path, where: str = 'vocabulary', distinct: bool = True
 ) -> tuple[str, ...]:
-    """Class names out of a sequence of them, or of a file; see :func:`check_vocabulary`."""
+    """Class names out of a sequence, a line or a file of them; see :func:`check_vocabulary`.
+
+    Args:
+        names: A sequence of names, or of lists of synonyms; a path; or a text, which is a file or a
+            line of :func:`parse_texts` as :func:`is_names_file` says.
+        where: What the names are from, for the error.
+        distinct: Refuse equal names in a sequence, see :func:`check_vocabulary`.
+    """
+    if isinstance(names, str) and not is_names_file(names):
+        return parse_texts(names)
     if isinstance(names, str | Path):
         return read_vocabulary(names)
-    return check_vocabulary(names, where, distinct)
+    return check_vocabulary(join_synonyms(names, where), where, distinct)
+
+
+def is_names_file(text: str) -> bool:
+    """Whether a text names a file of class names rather than being a line of them.
+
+    It does if it is written as a path (ends in ``.txt`` or ``.json``, begins with ``/``, ``./`` or
+    ``../``), or is an existing file with a suffix or a folder before it: a file called ``cat`` in
+    the working directory is not what ``'cat'`` means.
+    """
+    if text.endswith(('.txt', '.json')) or text.startswith(('/', './', '../')):
+        return True
+    path = Path(text)
+    return (bool(path.suffix) or len(path.parts) > 1) and is_file(path)
 
 
 def title_of(name: str) -> str:

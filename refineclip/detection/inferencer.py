@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -14,12 +15,15 @@ import numpy as np
 from mmdet.apis import DetInferencer
 from mmengine.config import Config
 from mmengine.dataset import Compose
+from mmengine.logging import print_log
 from numpy.typing import NDArray
 from PIL import Image
 
 from refineclip.datasets.image_inputs import NamedImage, find_inputs
 from refineclip.datasets.image_io import BadImageError, read_image
-from refineclip.datasets.vocabularies import as_vocabulary, parse_texts, title_of
+from refineclip.datasets.vocabularies import as_vocabulary, title_of
+
+from .text_classifier import BACKGROUND
 
 Names = str | Path | Sequence[str]
 LOADERS = ('LoadUprightImage', 'LoadImageFromFile', 'LoadImageFromNDArray')
@@ -32,8 +36,9 @@ class OVDetInferencer(DetInferencer):
     Args:
         model: Config file or config.
         weights: Checkpoint of the detector; None keeps what the config loads (random heads).
-        texts: What to detect: ``'zebra . traffic light'``, a list of names, or a file of them.
-            None: the vocabulary of the config.
+        texts: What to detect: ``'zebra . traffic light'``, a list of names, or a file of them, see
+            :func:`~refineclip.datasets.vocabularies.as_vocabulary`. None: the vocabulary of the
+            config.
         kwargs: Further arguments of ``DetInferencer``, such as ``device``.
 
     Raises:
@@ -269,9 +274,18 @@ class _Sized:
 
 
 def _names(texts: Names) -> tuple[str, ...]:
-    if isinstance(texts, str) and not Path(texts).is_file():
-        return parse_texts(texts)
-    return as_vocabulary(texts, 'texts')
+    names = as_vocabulary(texts, 'texts')
+    kept = tuple(name for name in names if title_of(name).lower() != BACKGROUND)
+    if not kept:
+        raise ValueError(f'texts: expected something to detect, got {BACKGROUND!r} only')
+    if len(kept) < len(names):
+        print_log(
+            f'texts: {BACKGROUND!r} is used as what every detector has: the class of no object, '
+            'which has no boxes',
+            logger='current',
+            level=logging.WARNING,
+        )
+    return kept
 
 
 def list_inputs(inputs: Any, out_dir: Path | None = None) -> list[Photo]:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from refineclip.datasets.ov_splits import get_split
-from refineclip.datasets.vocabularies import as_vocabulary, check_vocabulary, title_of
+from refineclip.datasets.vocabularies import as_vocabulary, title_of
 from refineclip.encoders.text_bank import TextBank
 
 from .score_fusion import cosine_logits
@@ -130,7 +130,14 @@ class TextClassifier(BaseModule):
         return cosine_logits(projected, self.embeddings, self.temperature)
 
     def _rows(self, names: tuple[str, ...]) -> tuple[str, ...]:
-        return names if self.learn_background else check_vocabulary((*names, BACKGROUND), 'names')
+        if self.learn_background:
+            return names
+        if BACKGROUND in map(title_of, names):
+            raise ValueError(
+                f'names: expected what is to be detected, got {BACKGROUND!r} among them, which the '
+                'classifier adds itself as the class of no object; leave it out'
+            )
+        return (*names, BACKGROUND)
 
     def _mark_base(self, classes: Sequence[str] | None = None) -> None:
         flags = [title_of(name) in self.base_titles for name in classes or self.names]

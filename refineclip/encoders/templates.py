@@ -52,7 +52,8 @@ def get_templates(templates: str | Sequence[str]) -> list[str]:
     """Return a template set by name, or check one that is given as a list.
 
     Raises:
-        ValueError: The name is unknown, the list is empty, or a template has no ``{}``.
+        ValueError: The name is unknown, the list is empty, or a template has no ``{}`` or other
+            braces than it and ``{article}``.
     """
     if isinstance(templates, str):
         if templates not in TEMPLATES:
@@ -66,6 +67,14 @@ def get_templates(templates: str | Sequence[str]) -> list[str]:
         raise ValueError(
             f"templates: expected format strings that contain '{{}}', got {without or templates}."
         )
+    for template in templates:
+        try:
+            fill_template(template, 'name')
+        except (LookupError, ValueError) as error:
+            raise ValueError(
+                f'templates: expected no braces but {{}} and {{article}}, got {template!r}; write '
+                'other braces twice'
+            ) from error
     return list(templates)
 
 

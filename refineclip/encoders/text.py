@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .checkpoint_file import read_content
+from .name_files import read_names
 from .prompt_encoding import encode_prompts
 from .templates import fill_template, get_templates
 from .weights_hash import weights_hash
@@ -79,6 +80,8 @@ class TextEmbedder:
         Raises:
             ValueError: There is no name, or one is blank.
         """
+        if isinstance(names, str):
+            raise ValueError(f'names: expected a list of class names, got the text {names!r}.')
         synonyms = [[part for part in name.split(';') if part.strip()] for name in names]
         if not synonyms or not all(synonyms):
             raise ValueError(f'names: expected non-empty class names, got {list(names)}.')
@@ -183,25 +186,6 @@ def load_text_embeddings(
             f'row {int(bad.nonzero()[0])}).'
         )
     return F.normalize(embeddings, dim=-1), names
-
-
-def read_names(path: str | Path) -> list[str]:
-    """Read class names: a JSON list, or a text file with one name per line (blank lines skipped).
-
-    Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: The JSON is not a list of strings.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f'Expected a file of class names, got {path}, which is no file.')
-    text = path.read_text(encoding='utf-8')
-    if path.suffix != '.json':
-        return [line.strip() for line in text.splitlines() if line.strip()]
-    names = json.loads(text)
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise ValueError(f'{path}: expected a JSON list of strings, got {type(names).__name__}.')
-    return names
 
 
 def _read_embeddings(path: Path) -> tuple[Tensor, list[str]]:

@@ -13,8 +13,9 @@ from mmengine.logging import print_log
 from torch import Tensor, nn
 
 from .build import build_clip
+from .name_files import read_names
 from .sources import HF_HUB, LOCAL_DIR
-from .text import TextEmbedder, load_text_embeddings, read_names
+from .text import TextEmbedder, load_text_embeddings
 
 
 class TextBank(nn.Module):

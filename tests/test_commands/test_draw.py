@@ -7,10 +7,13 @@ from unittest import mock
 
 import pytest
 import torch
+from matplotlib.figure import Figure
 from PIL import Image
 
 from refineclip.commands import draw
+from refineclip.datasets.vocabularies import parse_texts
 from refineclip.encoders import build_clip
+from refineclip.encoders.text import TextEmbedder
 from refineclip.visualization import pca_figure
 from tests.test_evaluation.toy_panoptic import PATCH, write_coco
 
@@ -74,7 +77,8 @@ def test_every_kind_draws(
     [
         ('pca', [], '--images: expected files or a folder for pca'),
         ('segmentation', ['--images', '.'], '--texts: expected names'),
-        ('segmentation', ['--images', '.', '--texts', ' . '], '--texts: expected names'),
+        ('segmentation', ['--images', '.', '--texts', ' . '], 'expected one class name or more'),
+        ('report', ['--images', '.', '--texts', 'a . . b'], "got none after 'a'"),
         ('tsne', [], '--data: expected a folder of labelled images for tsne'),
         ('report', [], 'expected --images, --data or both'),
         ('pca', ['--images', '.', '--num-images', '0'], '--num-images: expected 1 or more'),
@@ -139,3 +143,34 @@ def test_on_real_photos(shared_data: Path, tmp_path: Path) -> None:
     argv = ['pca', '--model', 'timm/vit_small_patch14_dinov2', '--models', f'vit={weights}']
     argv += [f'earlier={weights}@8', '--images', str(photo), '--image-size', '112']
     assert draw.main([*argv, '--out', str(tmp_path / 'a.png')]) == 0
+
+
+def test_texts_are_those_of_segment_and_detect(
+    base: list[str], folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One class per name between ' . ', and no data set's rule on anybody's words."""
+    texts = 'U.S. flag . st. bernard;dog . ceiling-fan . food-stuff'
+    embedded: list[str] = []
+    drawn: list[str] = []
+
+    def embed(self: TextEmbedder, names: list[str]) -> torch.Tensor:
+        embedded.extend(names)
+        return torch.eye(len(names), TOWER['embed_dim'])
+
+    def figure(pictures: Any, labels: Any, names: list[str]) -> Figure:
+        drawn.extend(names)
+        return Figure()
+
+    monkeypatch.setattr(TextEmbedder, 'embed', embed)
+    monkeypatch.setattr('refineclip.visualization.segmentation_figure', figure)
+    images = ['--images', str(folder / 'coco' / 'val2017'), '--texts', texts]
+    assert draw.main(['segmentation', *base, *images, '--out', str(tmp_path / 'a.png')]) == 0
+    assert tuple(embedded) == parse_texts(texts)
+    assert drawn == ['U.S. flag', 'st. bernard', 'ceiling-fan', 'food-stuff']
+
+
+def test_random_text_names_nothing(folder: Path, tmp_path: Path, capsys) -> None:
+    images = ['--images', str(folder / 'coco' / 'val2017'), '--texts', 'cat']
+    argv = ['segmentation', '--model', 'timm/vit_tiny_patch16_224', '--models', 'r=random', *images]
+    assert draw.main([*argv, '--image-size', '32', '--out', str(tmp_path / 'a.png')]) == 2
+    assert 'expected weights for the text tower of timm/vit_tiny' in capsys.readouterr().err

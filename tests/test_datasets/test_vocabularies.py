@@ -21,6 +21,11 @@ from refineclip.datasets.vocabularies import (
         ('zebra . traffic light', ('zebra', 'traffic light')),
         ('zebra . traffic light .', ('zebra', 'traffic light')),
         ('St. Bernard . cat;kitten', ('St. Bernard', 'cat;kitten')),
+        ('U.S. flag . st. bernard .', ('U.S. flag', 'st. bernard')),
+        ('zebra.', ('zebra.',)),
+        ('zebra\t.\n no. 5 sign\n', ('zebra', 'no. 5 sign')),
+        ('ceiling-fan . bow_(ribbon) . {brace}', ('ceiling-fan', 'bow_(ribbon)', '{brace}')),
+        ('斑马。 . sofa/couch', ('斑马。', 'sofa/couch')),
     ],
 )
 def test_parse_texts(texts: str, names: tuple[str, ...]) -> None:
@@ -43,10 +48,49 @@ def test_bad_vocabularies(names: list[str], message: str) -> None:
         check_vocabulary(names, 'pets')
 
 
-@pytest.mark.parametrize('texts', ['', ' . ', 'cat .  . dog', 'cat . cat'])
-def test_bad_texts(texts: str) -> None:
-    with pytest.raises(ValueError, match='texts'):
+@pytest.mark.parametrize(
+    ('texts', 'message'),
+    [
+        ('', 'one class name or more, got none'),
+        (' . ', 'one class name or more, got none'),
+        ('cat . . dog', r"got none after 'cat' \(name 2\); remove a dot"),
+        ('cat .  . dog', r"got none after 'cat' \(name 2\)"),
+        ('. cat', r'got none before the first dot \(name 1\)'),
+        ('cat . .', r"got none after 'cat' \(name 2\)"),
+        ('cat . cat', "each class name once, got .'cat'"),
+        ('cat\ndog', 'got several lines; give a file'),
+    ],
+)
+def test_bad_texts(texts: str, message: str) -> None:
+    with pytest.raises(ValueError, match=f'texts .*: expected .*{message}'):
         parse_texts(texts)
+
+
+def test_a_text_is_a_line_or_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path('lists').mkdir()
+    for file in ('names.txt', 'coco.names', 'lists/coco', 'cat'):
+        Path(file).write_text('horse\n')
+        assert as_vocabulary(Path(file)) == ('horse',)
+    for file in ('names.txt', 'coco.names', 'lists/coco', './cat', str(tmp_path / 'cat')):
+        assert as_vocabulary(file) == ('horse',)
+    for line in ('cat', 'sofa/couch', 'st. bernard', 'cat . no. 5'):
+        assert as_vocabulary(line) == parse_texts(line)
+    for missing in ('gone.txt', 'lists/gone.json', './gone', '/gone'):
+        with pytest.raises(FileNotFoundError, match='gone'):
+            as_vocabulary(missing)
+
+
+@pytest.mark.parametrize('count', [20, 80, 2000])
+def test_long_lines_are_no_file_names(count: int) -> None:
+    names = tuple(f'thing number {index}' for index in range(count))
+    assert as_vocabulary(' . '.join(names)) == names
+
+
+def test_sequences_may_hold_synonyms_and_nothing_else() -> None:
+    assert as_vocabulary([['person', 'human'], 'bus']) == ('person;human', 'bus')
+    with pytest.raises(ValueError, match=r'pets: expected a name .* at position 1 .*, got 7'):
+        as_vocabulary(['cat', 7], 'pets')
 
 
 def test_read_vocabulary(tmp_path: Path) -> None:

@@ -101,6 +101,10 @@ def test_unknown_templates() -> None:
         get_templates(['a {}', 'a photo'])
     with pytest.raises(ValueError, match='contain'):
         get_templates([])
+    for template in ('a {kind} of {}', 'a {} and {}', 'a {} {'):
+        with pytest.raises(ValueError, match='expected no braces but'):
+            get_templates(['a {}', template])
+    assert get_templates(['a {{}} {}']) == ['a {{}} {}']
 
 
 def test_averages_by_hand() -> None:
@@ -247,7 +251,7 @@ def test_bad_files(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"got '\.csv'"):
         load_text_embeddings(tmp_path / 'd.csv')
     (tmp_path / 'n.json').write_text('{"a": 1}')
-    with pytest.raises(ValueError, match='JSON list of strings, got dict'):
+    with pytest.raises(ValueError, match='JSON list of names, got dict'):
         read_names(tmp_path / 'n.json')
     with pytest.raises(FileNotFoundError, match='class names'):
         read_names(tmp_path / 'gone.txt')

@@ -12,17 +12,19 @@ from mmengine.model import BaseModule
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
+from refineclip.datasets.vocabularies import title_of
 from refineclip.encoders import build_clip
 from refineclip.encoders.checkpoint_guard import require_whole_checkpoint
 from refineclip.encoders.prompt_encoding import encode_prompts
 
 
 def first_synonym(name: str) -> str:
-    """Return the first of the synonyms in a class name (``'bed; cot'``, ``'bed, cot'``).
+    """Return the first of the synonyms in a class name (``'bed; cot'``), underscores as spaces.
 
-    CAT-Seg's released code takes the first of A-847's comma-separated names and no other.
+    CAT-Seg's released code takes the first of A-847's names and no other. They are separated by
+    commas there, by semicolons in the list that ``tools/prepare/ade20k_847.py`` writes.
     """
-    return name.split(';')[0].split(', ')[0].strip()
+    return title_of(name).replace('_', ' ')
 
 
 @MODELS.register_module()
@@ -112,7 +114,7 @@ class PromptedTextEncoder(BaseModule):
         """Return token ids ``(C, context)`` of the prompts, on the device of the tower."""
         device = next(self.text.parameters()).device
         if names not in self._tokens:
-            prompts = [self.prompt.format(first_synonym(name)) for name in names]
+            prompts = [self.prompt.replace('{}', first_synonym(name)) for name in names]
             # Vocabularies alternate between training and validation; more are not kept.
             self._tokens = dict(list(self._tokens.items())[-1:])
             self._tokens[names] = self.tokenizer(prompts)

@@ -6,30 +6,50 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 BACKGROUND = 'background'
-# Words that the data sets' authors wrote in one.
-_APART = {
+# Names of published data sets that nobody says: VOC and Context, COCO-Stuff and COCO panoptic. The
+# list is closed: 'ceiling-fan' in somebody's own vocabulary is no ceiling.
+_READABLE = {
     'diningtable': 'dining table',
     'pottedplant': 'potted plant',
     'tvmonitor': 'tv monitor',
     'playingfield': 'playing field',
+    'window-blind': 'window blind',
+    'ceiling-tile': 'tile ceiling',
+    **{
+        f'{head}-{material}': f'{material} {head}'
+        for head, materials in {
+            'floor': ('marble', 'stone', 'tile', 'wood'),
+            'wall': ('brick', 'concrete', 'panel', 'stone', 'tile', 'wood'),
+        }.items()
+        for material in materials
+    },
+    **{f'{name}-stuff': name for name in ('desk', 'door', 'mirror')},
+    **{
+        f'{name}-other': name
+        for name in (
+            *('building', 'ceiling', 'floor', 'food', 'furniture', 'ground', 'plant', 'sky'),
+            *('solid', 'structural', 'textile', 'wall', 'water', 'window'),
+        )
+    },
+    **{
+        f'{name}-merged': name
+        for name in (
+            *('cabinet', 'ceiling', 'dirt', 'fence', 'grass', 'mountain', 'paper', 'pavement'),
+            *('rock', 'rug', 'table', 'tree'),
+        )
+    },
+    **{f'{name}-other-merged': name for name in ('building', 'floor', 'food', 'sky', 'wall')},
 }
 
 
 def readable_name(name: str) -> str:
-    """Write the name of a class as one would say it.
+    """Write a published data set's name of a class as one would say it.
 
-    ``'diningtable'`` becomes ``'dining table'``; COCO's endings go: ``'sky-other'`` is ``'sky'``,
-    ``'door-stuff'`` is ``'door'``, ``'wall-brick'`` is ``'brick wall'``. Other names stay.
+    ``'diningtable'`` becomes ``'dining table'``, COCO's ``'sky-other'`` becomes ``'sky'``,
+    ``'wall-brick'`` becomes ``'brick wall'``. Any name that is none of theirs stays.
     """
     name = name.strip()
-    if name.endswith(('-other', '-stuff', '-merged')):
-        return readable_name(name.rpartition('-')[0])
-    head, dash, material = name.partition('-')
-    if dash and head in ('wall', 'floor', 'ceiling'):
-        return f'{material} {head}'
-    if dash and head == 'window':
-        return f'{head} {material}'
-    return _APART.get(name, name)
+    return _READABLE.get(name, name)
 
 
 @dataclass(frozen=True)
@@ -65,11 +85,14 @@ def make_queries(
         background_names: What the class named 'background' is compared with. Names that are classes
             themselves are left out: VOC's background holds sky, Context's does not.
         threshold: Unlikely pixels become background; then it needs no text.
-        readable: Write names as one would say them, see :func:`readable_name`.
+        readable: Write names of published data sets as one would say them, see
+            :func:`readable_name`.
 
     Raises:
         ValueError: If there is no name, one is empty, or ``synonyms`` is unknown.
     """
+    if isinstance(names, str):
+        raise ValueError(f'expected a list of class names, got the text {names!r}')
     if synonyms not in ('max', 'mean'):
         raise ValueError(f"synonyms: expected 'max' or 'mean', got {synonyms!r}")
     parts = [[part.strip() for part in name.split(';') if part.strip()] for name in names]
@@ -79,7 +102,7 @@ def make_queries(
         )
     if readable:
         parts = [[readable_name(part) for part in group] for group in parts]
-    titles = [group[0] for group in parts]
+    titles = [group[0].lower() for group in parts]
     background = titles.index(BACKGROUND) if BACKGROUND in titles else None
     if background is not None:
         words = {part for group in parts for part in group}

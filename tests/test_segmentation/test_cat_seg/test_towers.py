@@ -186,12 +186,12 @@ def test_cached_in_evaluation_until_something_changes(text):
 
 
 def test_first_synonym_counts(text):
-    assert [first_synonym(x) for x in ('bed; cot', 'bed, beds', 'sea', 'a,b')] == [
-        *('bed', 'bed', 'sea', 'a,b')
+    assert [first_synonym(x) for x in ('bed; cot', 'salt, pepper', 'big_car', '{brace}')] == [
+        *('bed', 'salt, pepper', 'big car', '{brace}')
     ]
     torch.testing.assert_close(text(('bed; cot',)), text(('bed',)))
     expected = text.tokenizer(['A photo of a bed in the scene'])
-    assert torch.equal(text.tokenize(('bed, beds',)), expected)
+    assert torch.equal(text.tokenize(('bed; beds',)), expected)
 
 
 def test_frozen_text_has_no_gradient():
