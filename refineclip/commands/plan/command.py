@@ -182,16 +182,10 @@ def peak_tflops(args: argparse.Namespace, half: bool) -> float:
     return matrix_peak() / 1e12
 
 
-def device_memory(memory: Memory, config: Config, gpus: int) -> dict[str, float]:
-    """Bytes on one device, sharded under FSDP; DDP keeps a second copy of the gradients."""
-    sharded = config.get('strategy', {}).get('type') == 'FSDPStrategy'
+def device_memory(memory: Memory, gpus: int) -> dict[str, float]:
+    """Bytes on one device; DDP keeps a second copy of the gradients."""
     weights, gradients, optimizer = memory.weights, memory.gradients, memory.optimizer
-    buckets = 0
-    if sharded:
-        # While a step runs, the weights are whole: the model is one unit.
-        gradients, optimizer = gradients // gpus, optimizer // gpus
-    elif gpus > 1:
-        buckets = memory.gradients
+    buckets = memory.gradients if gpus > 1 else 0
     fixed = weights + gradients + optimizer + buckets
     return dict(
         weights=weights,

@@ -18,9 +18,6 @@ from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import BaseLoop, Runner
 from torch import Tensor, nn
-from torch.distributed.fsdp import FullyShardedDataParallel
-
-from refineclip.encoders.checkpoint_file import read_content
 
 from .atomic_checkpoint_hook import AtomicLocalBackend
 
@@ -97,7 +94,7 @@ class WeightEnsembleHook(Hook):
             paper keeps them is inferred.
         validate: 'blended'; 'raw' for the student as it trains; 'both' for a second pass over the
             images, whose metrics are named ``raw/...``. ``save_best`` and hooks that measure after
-            a validation see the blended ones. Under FSDP, whose shards are not blended, 'raw'.
+            a validation see the blended ones.
 
     Raises:
         ValueError: If ``alpha`` is outside [0, 1], or there is no such ``validate``.
@@ -123,14 +120,6 @@ class WeightEnsembleHook(Hook):
         for loop, stage in ((runner._val_loop, 'val'), (runner._test_loop, 'test')):
             if not isinstance(loop, BaseLoop) or isinstance(loop.run, partial):
                 continue
-            if isinstance(runner.model, FullyShardedDataParallel):
-                print_log(
-                    'WeightEnsembleHook: validation measures the raw student under FSDP; evaluate '
-                    'refined_*.pth for the blended one',
-                    logger='current',
-                    level=logging.WARNING,
-                )
-                return
             loop.run = partial(self._run_blended, runner, loop, stage, loop.run)
 
     def _run_blended(
@@ -192,7 +181,7 @@ class WeightEnsembleHook(Hook):
 
     @master_only
     def _write(self, runner: Runner, saved: str) -> None:
-        student, teacher = self._states(runner, saved)
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         checkpoint = dict(
             meta=dict(
                 alpha=self.alpha,
@@ -202,22 +191,10 @@ class WeightEnsembleHook(Hook):
                 seed=runner.seed,
                 cfg=runner.cfg.pretty_text,
             ),
-            state_dict=blend_state(student, teacher, self.alpha),
+            state_dict=blend_state(
+                model.student.state_dict(), model.teacher.state_dict(), self.alpha
+            ),
         )
         with io.BytesIO() as buffer:
             torch.save(checkpoint, buffer)
             AtomicLocalBackend().put(buffer.getvalue(), refined_path(saved))
-
-    @staticmethod
-    def _states(runner: Runner, saved: str) -> tuple[Mapping[str, Tensor], Mapping[str, Tensor]]:
-        """State of student and teacher."""
-        model = _unwrapped(runner)
-        if not isinstance(runner.model, FullyShardedDataParallel):
-            return model.student.state_dict(), model.teacher.state_dict()
-        # Each process holds a shard; the whole is in the checkpoint just written.
-        state = read_content(saved)['state_dict']
-
-        def part(prefix: str) -> dict[str, Tensor]:
-            return {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
-
-        return part('student.'), part('teacher.')

@@ -37,16 +37,12 @@ def test_time_and_memory_add_up(repo_root, tmp_path, capsys):
     assert 'of 75 GiB: fits' in text
 
 
-def test_more_processes_shard_under_fsdp(repo_root):
-    from mmengine.config import Config
-
+def test_several_processes_keep_buckets():
     from refineclip.distill.cost import Memory
 
     memory = Memory(800, 400, 800, 50, 20)
-    sharded = plan.device_memory(memory, Config(dict(strategy=dict(type='FSDPStrategy'))), 4)
-    assert (sharded['gradients'], sharded['optimizer'], sharded['buckets']) == (100, 200, 0)
-    assert plan.device_memory(memory, Config(), 4)['total'] == 800 + 400 + 400 + 800 + 50
-    assert plan.device_memory(memory, Config(), 1)['buckets'] == 0
+    assert plan.device_memory(memory, 4)['total'] == 800 + 400 + 400 + 800 + 50
+    assert plan.device_memory(memory, 1)['buckets'] == 0
 
 
 def test_schedules_of_epochs_need_a_number_of_images(tmp_path):

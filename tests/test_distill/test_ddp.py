@@ -1,4 +1,4 @@
-"""Several processes through tools/train.py: torchrun with DDP and with FSDP's FlexibleRunner."""
+"""Several processes through tools/train.py: torchrun with DDP, and what slurm passes on."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import sys
 
 import pytest
 import torch
-from mmengine.config import Config
 from mmengine.registry import MODELS
 
 from tests.test_tools.test_train_cli import load_tool
@@ -16,7 +15,7 @@ from tests.test_tools.test_train_cli import load_tool
 from .toy_runs import assert_same_state, run_config, stage2_model, train, write_images
 from .toys import STUDENT
 
-FSDP = 'configs/distill/r-sc-clipself/r-sc-clipself_eva02-vit-l14-336_8xb2-fsdp-6e_coco-896.py'
+RECIPE = 'configs/distill/r-sc-clipself/r-sc-clipself_eva02-vit-b16_8xb2-amp-6e_coco-1024.py'
 DDP = dict(
     model_wrapper_cfg=dict(
         type='MMDistributedDataParallel', device_ids=None, find_unused_parameters=True
@@ -24,27 +23,14 @@ DDP = dict(
 )
 
 
-def fsdp_options(repo_root) -> dict:
-    """The runner and strategy of the shipped config, on a CPU."""
-    config = Config.fromfile(repo_root / FSDP, import_custom_modules=False)
-    strategy = config.strategy.to_dict()
-    strategy['model_wrapper']['device_id'] = 'cpu'
-    return dict(
-        runner_type=config.runner_type,
-        strategy=strategy,
-        env_cfg=dict(dist_cfg=dict(backend='gloo')),
-    )
-
-
-@pytest.mark.parametrize('way', [pytest.param('ddp', marks=pytest.mark.slow), 'fsdp'])
-def test_torchrun_with_two_processes_equals_one(way, tmp_path, repo_root):
+@pytest.mark.slow
+def test_torchrun_with_two_processes_equals_one(tmp_path, repo_root):
     """Two processes of one image each against one process of two, and files that load."""
     images = write_images(tmp_path / 'images')
     options = dict(iters=2, model=stage2_model('sc-rla'))
-    extra = DDP if way == 'ddp' else fsdp_options(repo_root)
     hooks = [dict(type='WeightEnsembleHook', alpha=1.0)]
     double = run_config(
-        images, tmp_path / 'double', batch_size=1, custom_hooks=hooks, **extra, **options
+        images, tmp_path / 'double', batch_size=1, custom_hooks=hooks, **DDP, **options
     )
     single = run_config(images, tmp_path / 'single', batch_size=2, **options)
     for config in (single, double):
@@ -77,8 +63,7 @@ def test_slurm_reaches_the_runner(monkeypatch, repo_root):
     """What ``mim train --launcher slurm`` and srun pass on; the process group is mmengine's."""
     monkeypatch.setenv('LOCAL_RANK', '0')
     train_tool = load_tool(repo_root, 'train')
-    args = train_tool.parse_args([str(repo_root / FSDP), '--launcher', 'slurm'])
+    args = train_tool.parse_args([str(repo_root / RECIPE), '--launcher', 'slurm'])
     config = train_tool.load_config(args)
     assert config.launcher == 'slurm'
-    assert config.runner_type == 'FlexibleRunner'
-    assert config.env_cfg.dist_cfg.backend == 'nccl'
+    assert config.env_cfg.dist_cfg == dict(backend='nccl', timeout=7200)
