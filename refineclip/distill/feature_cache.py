@@ -7,7 +7,10 @@ import json
 import logging
 import os
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
+from typing import Any
+from uuid import uuid4
 
 import torch
 from mmengine.logging import print_log
@@ -17,6 +20,7 @@ from torch import Tensor
 from .region_batch import RegionBatch
 
 _KEY = 'feature'
+VERSION = 'version.json'
 
 
 class FeatureCache:
@@ -47,7 +51,8 @@ class FeatureCache:
         if not self.folder.exists():
             _tell_what_changed(Path(root), described)
         self.folder.mkdir(parents=True, exist_ok=True)
-        (self.folder / 'version.json').write_text(text)
+        if not (self.folder / VERSION).exists():
+            _write_whole(self.folder / VERSION, lambda path: path.write_text(text))
 
     def path(self, img_path: str, boxes: Tensor) -> Path:
         """File of one image, with these boxes (R, 4) if the feature is about regions."""
@@ -75,8 +80,7 @@ class FeatureCache:
         missing = [i for i, path in enumerate(paths) if not path.exists()]
         if missing:
             self._store(batch, missing, paths, compute)
-        device = str(batch.images.device)
-        stored = [load_file(path, device=device)[_KEY].float() for path in paths]
+        stored = [load_file(path)[_KEY].to(batch.images.device).float() for path in paths]
         return torch.cat(stored) if self.per_region else torch.stack(stored)
 
     def _store(
@@ -97,14 +101,19 @@ class FeatureCache:
                     f'expected features of {part.img_paths[position]} within the range of float16, '
                     'got larger ones; train without cache_dir'
                 )
-            temporary = paths[image].with_suffix(f'.{os.getpid()}.tmp')
-            save_file({_KEY: half}, temporary)
-            temporary.replace(paths[image])
+            _write_whole(paths[image], partial(save_file, {_KEY: half}))
+
+
+def _write_whole(path: Path, write: Callable[[Path], Any]) -> None:
+    """Write a file whole or not at all, whichever processes of whichever nodes write it too."""
+    temporary = path.with_suffix(f'.{uuid4().hex}.tmp')
+    write(temporary)
+    temporary.replace(path)
 
 
 def _tell_what_changed(root: Path, version: dict) -> None:
     """Warn when a cache of the same feature exists that this run cannot use, and say why."""
-    found = [json.loads(path.read_text()) for path in sorted(root.glob('*/version.json'))]
+    found = [json.loads(path.read_text()) for path in sorted(root.glob(f'*/{VERSION}'))]
     differences = [
         [key for key in {*version, *other} if version.get(key) != other.get(key)]
         for other in found

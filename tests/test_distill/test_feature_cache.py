@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+from pathlib import Path
 
 import pytest
 import torch
@@ -271,3 +272,22 @@ def test_what_float16_cannot_hold_is_an_error(maps):
     with pytest.raises(ValueError, match='float16'):
         maps.fetch(make_batch(), lambda batch: torch.full((len(batch), 1), 1e6))
     assert not list(maps.folder.glob('*.safetensors'))
+
+
+def test_version_is_written_once_and_whole(tmp_path, monkeypatch):
+    def half_write(self, text):
+        self.write_bytes(text[:5].encode())
+        raise KeyboardInterrupt
+
+    version = dict(weights='w')
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, 'write_text', half_write)
+        with pytest.raises(KeyboardInterrupt):
+            FeatureCache(str(tmp_path), 'map', version, per_region=False)
+    assert list(tmp_path.glob('*/version.json')) == []
+    FeatureCache(str(tmp_path), 'map', version, per_region=False)
+    [file] = tmp_path.glob('*/version.json')
+    assert json.loads(file.read_text()) == dict(feature='map', weights='w')
+    written = file.stat().st_ino
+    FeatureCache(str(tmp_path), 'map', version, per_region=False)
+    assert file.stat().st_ino == written
