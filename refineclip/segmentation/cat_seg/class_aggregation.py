@@ -20,6 +20,11 @@ def feature_map(x: Tensor) -> Tensor:
     return F.elu(x) + 1
 
 
+def full_precision(x: Tensor) -> Tensor:
+    """At least float32: sums over hundreds of classes leave the range of half precision."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
 class ClassAttention(nn.Module):
     """Projections of the attention: query and key see cost and text, value sees the cost.
 
@@ -101,38 +106,39 @@ class ClassAggregation(BaseModule):
         guidance = guidance.expand(len(x), -1, -1)
         parts = list(range(0, x.shape[1], chunk or x.shape[1]))
         spans = [slice(start, start + (chunk or x.shape[1])) for start in parts]
-        length = max(x.shape[1], self.pad_len)
-        products, keys = self._padding(length - x.shape[1], length)
+        products, keys = self._padding(max(0, self.pad_len - x.shape[1]))
         for span in spans:
             y = self.norm1(self._pool(x[:, span], grid))
-            key = self.attn.features(self.attn.k, y, guidance[:, span])
-            value = self.attn.values(y) / length  # keeps the sums small in half precision
-            products = products + torch.einsum('btnhd,btnhe->bnhde', key, value)
+            key = full_precision(self.attn.features(self.attn.k, y, guidance[:, span]))
+            value = full_precision(self.attn.values(y))
+            with torch.autocast(x.device.type, enabled=False):
+                products = products + torch.einsum('btnhd,btnhe->bnhde', key, value)
             keys = keys + key.sum(1)
         updated = [
-            self._update(x[:, span], guidance[:, span], grid, products * length, keys)
-            for span in spans
+            self._update(x[:, span], guidance[:, span], grid, products, keys) for span in spans
         ]
         return updated[0] if len(updated) == 1 else torch.cat(updated, dim=1)
 
-    def _padding(self, number: int, length: int) -> tuple[Tensor, Tensor]:
+    def _padding(self, number: int) -> tuple[Tensor, Tensor]:
         """Sums over ``number`` padding classes: key times value, and key."""
         if self.padding_token is None or self.padding_guidance is None or number == 0:
-            zero = self.norm1.weight.new_zeros(())
+            zero = full_precision(self.norm1.weight.new_zeros(()))
             return zero, zero
         token = self.norm1(self.padding_token)[None, None]  # one class, one position
-        key = self.attn.features(self.attn.k, token, self.padding_guidance[None])[0, 0]
-        value = self.attn.values(token)[0, 0] / length
-        return number * torch.einsum('hd,he->hde', key, value), number * key
+        guidance = self.padding_guidance[None]
+        key = full_precision(self.attn.features(self.attn.k, token, guidance)[0, 0])
+        value = full_precision(self.attn.values(token)[0, 0])
+        return number * key[..., None] * value[..., None, :], number * key
 
     def _update(
         self, x: Tensor, guidance: Tensor, grid: Grid, products: Tensor, keys: Tensor
     ) -> Tensor:
         pooled = self._pool(x, grid)
-        query = self.attn.features(self.attn.q, self.norm1(pooled), guidance)
-        scale = 1 / (torch.einsum('btnhd,bnhd->btnh', query, keys) + _EPS)
-        mixed = torch.einsum('btnhd,bnhde->btnhe', query, products) * scale[..., None]
-        pooled = pooled + mixed.flatten(3)
+        query = full_precision(self.attn.features(self.attn.q, self.norm1(pooled), guidance))
+        with torch.autocast(x.device.type, enabled=False):
+            scale = 1 / (torch.einsum('btnhd,bnhd->btnh', query, keys) + _EPS)
+            mixed = torch.einsum('btnhd,bnhde->btnhe', query, products) * scale[..., None]
+        pooled = pooled + mixed.flatten(3).to(pooled.dtype)
         pooled = pooled + self.mlp(self.norm2(pooled))
         return x + self._unpool(pooled, grid)
 

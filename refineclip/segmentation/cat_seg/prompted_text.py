@@ -121,5 +121,10 @@ class PromptedTextEncoder(BaseModule):
         self._tokens[names] = self._tokens[names].to(device)
         return self._tokens[names]
 
+    def _apply(self, *args: Any, **kwargs: Any) -> PromptedTextEncoder:
+        # What .to(), .half() and their like call: cached embeddings are of another place or type.
+        self._forget()
+        return super()._apply(*args, **kwargs)
+
     def _forget(self, *_: Any) -> None:
         self._cached = None

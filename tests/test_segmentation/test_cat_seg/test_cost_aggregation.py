@@ -142,3 +142,20 @@ def test_grid_that_windows_do_not_fill():
 def test_decoders_that_do_not_fit(change, message):
     with pytest.raises(ValueError, match=message):
         aggregator(**change)
+
+
+@pytest.mark.parametrize('way', ['autocast', 'half'])
+@torch.no_grad()
+def test_class_attention_leaves_no_half_precision(way):
+    """300 classes of large keys: their sums are beyond float16, their average is not."""
+    module = ClassAggregation(8, 4, num_heads=2, pad_len=256).eval()
+    for layer in (module.attn.q, module.attn.k):
+        layer.weight.mul_(60)
+    x, text = torch.randn(1, 300, 4, 8), torch.randn(300, 4)
+    expected = module(x, text, (2, 2))
+    if way == 'half':
+        found = module.half()(x.half(), text.half(), (2, 2))
+    else:
+        with torch.autocast('cpu', torch.float16):
+            found = module(x, text, (2, 2))
+    torch.testing.assert_close(found.float(), expected, atol=0.05, rtol=0.01)

@@ -205,3 +205,10 @@ def test_wrong_text_encoders():
         PromptedTextEncoder(TOWER, prompt='a photo')
     with pytest.raises(ValueError, match='a text tower'):
         PromptedTextEncoder('timm/vit_tiny_patch16_224', model_kwargs=EVA)
+
+
+@torch.no_grad()
+def test_cached_embeddings_follow_the_tower():
+    encoder = PromptedTextEncoder(TOWER).eval()
+    assert encoder(['cat']).dtype == torch.float32
+    assert encoder.double()(['cat']).dtype == torch.float64
