@@ -16,6 +16,7 @@ from mmdet.apis import DetInferencer
 from mmengine.config import Config
 from mmengine.dataset import Compose
 from mmengine.logging import print_log
+from mmengine.registry import DefaultScope
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -67,7 +68,9 @@ class OVDetInferencer(DetInferencer):
             config.model.roi_head.bbox_head.classifier.update(names=list(_names(texts)))
         # It draws into files; the config's backends would ask for the folder of a run.
         config.get('visualizer', {}).pop('vis_backends', None)
-        super().__init__(config, None if weights is None else str(weights), **kwargs)
+        # The parent sets the default scope of the process, which other libraries' code would meet.
+        with DefaultScope.overwrite_default_scope('mmdet'):
+            super().__init__(config, None if weights is None else str(weights), **kwargs)
         self._name_classes()
 
     def set_vocabulary(self, texts: Names) -> None:
@@ -130,7 +133,8 @@ class OVDetInferencer(DetInferencer):
         self.skip_bad = on_bad_image == 'skip'
         self.done: list[Photo] = []
         self.bad_images: list[tuple[str, str]] = []
-        result = super().__call__(photos, **kwargs)
+        with DefaultScope.overwrite_default_scope('mmdet'):
+            result = super().__call__(photos, **kwargs)
         paths = ['' if photo.file is None else str(photo.file.path) for photo in self.done]
         return {**result, 'img_paths': paths, 'bad_images': self.bad_images}
 

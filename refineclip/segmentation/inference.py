@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.dataset import Compose, pseudo_collate
-from mmengine.registry import MODELS, DefaultScope, init_default_scope
+from mmengine.registry import MODELS, DefaultScope
 from mmengine.runner import load_checkpoint
 from mmseg.models.segmentors.base import BaseSegmentor
 from numpy.typing import NDArray
@@ -60,9 +60,10 @@ def build_text_segmentor(
     )
     if checkpoint is not None:
         backbone['init_cfg'] = dict(type='Pretrained', checkpoint=str(checkpoint))
-    segmentor = TextSegmentor(
-        backbone, dict(model=model, pretrained=pretrained, templates=templates), **kwargs
-    )
+    with DefaultScope.overwrite_default_scope('mmseg'):
+        segmentor = TextSegmentor(
+            backbone, dict(model=model, pretrained=pretrained, templates=templates), **kwargs
+        )
     segmentor.set_vocabulary(vocabulary)
     return segmentor.to(device).eval()
 
@@ -92,8 +93,8 @@ def load_segmentor(
         if isinstance(path, str | Path) and not Path(path).is_file():
             raise FileNotFoundError(f'expected a file at {path}, got none')
     cfg = config if isinstance(config, Config) else Config.fromfile(config)
-    init_default_scope(cfg.get('default_scope') or 'mmseg')
-    model = MODELS.build(cfg.model)
+    with DefaultScope.overwrite_default_scope(cfg.get('default_scope') or 'mmseg'):
+        model = MODELS.build(cfg.model)
     if checkpoint is not None:
         try:
             load_checkpoint(model, str(checkpoint), map_location='cpu', strict=True)
@@ -152,8 +153,6 @@ def segment_image(
         if not Path(image).is_file():
             raise FileNotFoundError(f'expected an image at {image}, got no file')
         image, name = read_image(image, min_size=1), str(image)
-    if DefaultScope.get_current_instance() is None:
-        init_default_scope('mmseg')
     steps = [
         step
         for step in (default_pipeline() if pipeline is None else pipeline)
@@ -161,6 +160,8 @@ def segment_image(
     ]
     pixels = np.ascontiguousarray(np.asarray(image.convert('RGB'))[..., ::-1])
     size = pixels.shape[:2]
-    item = Compose(steps)(dict(img=pixels, img_path=name, img_shape=size, ori_shape=size))
-    [sample] = model.test_step(pseudo_collate([item]))
+    # Whatever scope is the process's default, and without leaving one behind.
+    with DefaultScope.overwrite_default_scope('mmseg'):
+        item = Compose(steps)(dict(img=pixels, img_path=name, img_shape=size, ori_shape=size))
+        [sample] = model.test_step(pseudo_collate([item]))
     return sample.pred_sem_seg.data[0].cpu().numpy()

@@ -318,3 +318,13 @@ def test_refined_backbone_of_another_size(tmp_path):
     )
     with pytest.raises(ValueError, match=r'refined\.pth'):
         model.init_weights()
+
+
+def test_bfloat16_trains_and_detects(model):
+    """mmcv's RoIAlign has no bfloat16."""
+    with torch.autocast('cpu', torch.bfloat16):
+        losses, total = losses_of(model)
+        assert predict(model).scores.isfinite().all()
+    total.backward()
+    assert losses['loss_cls'].isfinite()
+    assert next(model.neck.parameters()).grad.isfinite().all()

@@ -15,6 +15,7 @@ pytest.importorskip('mmdet.models')
 
 from mmengine.config import Config
 from mmengine.hooks import Hook
+from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 from PIL import Image
 
@@ -119,6 +120,17 @@ def test_detect_writes_boxes_with_names_and_pictures(trained, tmp_path, capsys):
         x1, y1, x2, y2 = torch.tensor(found['bboxes']).unbind(1)
         assert ((x1 >= 0) & (x1 < x2) & (x2 <= 128) & (y1 >= 0) & (y1 < y2) & (y2 <= 128)).all()
         assert (tmp_path / 'out' / 'vis' / image.name).is_file()
+
+
+def test_inferencer_leaves_no_default_scope(trained):
+    from refineclip.detection import OVDetInferencer
+
+    cfg, _, _ = trained
+    image = next(Path(cfg.val_dataloader.dataset.data_root, 'val2017').glob('*.png'))
+    with DefaultScope.overwrite_default_scope('mmseg'):
+        detect = OVDetInferencer(cfg, texts='dax', device='cpu', show_progress=False)
+        assert detect(image)['predictions']
+        assert DefaultScope.get_current_instance().scope_name == 'mmseg'
 
 
 def test_inferencer_changes_its_vocabulary(trained):
@@ -298,7 +310,7 @@ def test_published_size(tmp_path):
 
 def real_size_step() -> float:
     """Loss of one step of the OV-COCO B/16 config; also predicts."""
-    from mmengine.registry import MODELS, DefaultScope
+    from mmengine.registry import MODELS
 
     path = toys.ROOT / 'configs/detection/fvit/fvit_eva02-vit-b16_8xb8-amp-3e_ov-coco-640.py'
     cfg = Config.fromfile(path).model

@@ -359,3 +359,13 @@ def test_847_classes_at_real_size_fit_into_memory() -> None:
     assert resident('VmHWM') - before < 1.5
     assert found.shape == (1, 1500, 2000)
     assert len(found.unique()) > 1
+
+
+def test_the_default_scope_of_others_is_neither_minded_nor_changed(tmp_path: Path) -> None:
+    write_image(tmp_path / 'a.png')
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        model = build_text_segmentor(**CLIP, vocabulary=['dax', 'wug'], templates=['a {}'])
+        expected = segment_image(model, tmp_path / 'a.png')
+        assert DefaultScope.get_current_instance().scope_name == 'mmdet'
+    assert np.array_equal(segment_image(model, tmp_path / 'a.png'), expected)
+    assert DefaultScope.get_current_instance() is None
