@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from abc import abstractmethod
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+from mmengine.logging import print_log
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.checkpoint import checkpoint
@@ -14,6 +16,9 @@ from torch.utils.checkpoint import checkpoint
 from .blocks import BlockView
 from .dense_modes import check_dense_mode, get_dense_mode
 from .position_interpolation import check_position_interpolation, resize_position
+
+# Kernels of scaled dot product attention that have no float32.
+HALF_ONLY = (SDPBackend.FLASH_ATTENTION, SDPBackend.CUDNN_ATTENTION)
 
 # nn.ModuleList in open_clip and Eva, nn.Sequential in timm's ViT; their slices share no type.
 Blocks = Any
@@ -43,7 +48,7 @@ class DenseViT(nn.Module):
         native_size: (height, width) in pixels that the position embedding was made for.
         with_cp: Recompute blocks in the backward pass to save memory.
         attention_backend: Kernel that scaled dot product attention must take; None lets PyTorch
-            choose.
+            choose, which it also does for float32 where the kernel has half precision only.
     """
 
     patch_size: int
@@ -68,6 +73,7 @@ class DenseViT(nn.Module):
         self.position_interpolation = check_position_interpolation(position_interpolation)
         self.with_cp = False
         self.attention_backend: SDPBackend | None = None
+        self._warned = False
 
     @property
     def num_blocks(self) -> int:
@@ -214,11 +220,30 @@ class DenseViT(nn.Module):
 
     def _call(self, function: Any, tokens: Tensor) -> Tensor:
         """Call a function of the tokens, recomputed in the backward pass if ``with_cp``."""
-        if self.attention_backend is not None:
+        if len(tokens) == 0:  # a batch without regions; torch 2.4's flash attention refuses it
+            return tokens
+        if self.attention_backend is not None and self._kernel_takes(tokens):
             function = sdpa_kernel(self.attention_backend)(function)
         if self.with_cp and torch.is_grad_enabled():
             return checkpoint(function, tokens, use_reentrant=False)
         return function(tokens)
+
+    def _kernel_takes(self, tokens: Tensor) -> bool:
+        """Whether attention on these tokens is in a type that the chosen kernel has."""
+        half = tokens.dtype in (torch.float16, torch.bfloat16)
+        if half or torch.is_autocast_enabled(tokens.device.type):
+            return True
+        if self.attention_backend not in HALF_ONLY:
+            return True
+        if self.training and torch.is_grad_enabled() and not self._warned:
+            self._warned = True
+            print_log(
+                f'attention_backend={self.attention_backend} has half precision only, and this '
+                'training runs in float32: PyTorch chooses. Train with AmpOptimWrapper.',
+                logger='current',
+                level=logging.WARNING,
+            )
+        return False
 
     def project(self, tokens: Tensor) -> Tensor:
         """Apply the final norm and the head to each token alone.
@@ -260,6 +285,8 @@ class DenseViT(nn.Module):
 
     def image_embedding(self, images: Tensor) -> Tensor:
         """Return the library's image embedding ``(B, D)`` at any valid size, not normalised."""
+        if len(images) == 0:  # as in _call, for towers that pool by attention
+            return images.new_zeros(0, self.embed_dim)
         tokens, grid = self.embed(images)
         return self.pool(self.run(tokens, grid))
 

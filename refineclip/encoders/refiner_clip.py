@@ -58,7 +58,8 @@ class RefinerCLIP(BaseModule):
             Patch and position embedding, final norm and head are always fixed, as in CLIPSelf.
         with_cp: Recompute the blocks' activations in the backward pass to save memory.
         attention_backend: ``'flash'``, ``'cudnn'``, ``'efficient'`` or ``'math'``: the kernel that
-            scaled dot product attention must take, or fail. None (default) lets PyTorch choose.
+            scaled dot product attention must take, or fail. None (default) lets PyTorch choose; so
+            do ``'flash'`` and ``'cudnn'``, which have half precision only, for float32.
         compile_blocks: Arguments of :meth:`torch.nn.Module.compile` for every block of encoder and
             Refiner, ``dict()`` for its defaults; None (default) runs eagerly. Compiling blocks one
             by one costs seconds once, the whole model minutes; the dense mode of the last block

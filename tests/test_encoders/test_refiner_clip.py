@@ -9,7 +9,7 @@ import torch
 from mmengine.registry import MODELS
 from torch.nn import functional as F
 
-from refineclip.encoders import RefinerCLIP
+from refineclip.encoders import RefinerCLIP, dense_vit
 
 TOWER = dict(
     embed_dim=12,
@@ -240,3 +240,37 @@ def test_attention_backend_reaches_the_blocks(images, monkeypatch):
     assert seen == [(True, False)] * 4
     with pytest.raises(ValueError, match=r"expected one of \['cudnn', 'efficient'"):
         RefinerCLIP(TOWER, attention_backend='fast')
+
+
+@pytest.mark.parametrize(('name', 'half'), [('flash', True), ('flash', False), ('math', False)])
+def test_attention_backend_is_not_forced_on_types_it_lacks(images, monkeypatch, name, half):
+    forced = []
+
+    def record(backend):
+        forced.append(backend)
+        return lambda function: function
+
+    monkeypatch.setattr(dense_vit, 'sdpa_kernel', record)
+    model = RefinerCLIP(TOWER, attention_backend=name)
+    with torch.autocast('cpu', torch.bfloat16, enabled=half):
+        model.dense(images)
+    assert len(forced) == (0 if name == 'flash' and not half else 4)
+
+
+def test_attention_backend_ignored_in_training_warns(images, monkeypatch):
+    said = []
+    monkeypatch.setattr(dense_vit, 'print_log', lambda text, **_: said.append(text))
+    model = RefinerCLIP(TOWER, attention_backend='flash', frozen=False)
+    model.eval().dense(images)
+    assert said == []
+    model.train().dense(images)
+    [warning] = said
+    assert 'this training runs in float32' in warning
+
+
+def test_no_image_at_all(monkeypatch):
+    """A batch without regions: no kernel sees it, since torch 2.4's flash attention refuses."""
+    monkeypatch.setattr(F, 'scaled_dot_product_attention', None)
+    model = RefinerCLIP(TOWER)
+    assert model.image_embedding(torch.zeros(0, 3, 32, 32)).shape == (0, 12)
+    assert model.dense(torch.zeros(0, 3, 32, 32)).shape == (0, 12, 4, 4)
