@@ -128,31 +128,31 @@ def measure(path: Path, args: argparse.Namespace) -> dict[str, Any]:
     for step in range(args.warmup + args.steps):
         data = raw_batch(sampler, args, step)
         if on_gpu:
-            torch.cuda.synchronize()
-            torch.cuda.reset_peak_memory_stats()
+            torch.cuda.synchronize(args.device)
+            torch.cuda.reset_peak_memory_stats(args.device)
         start = time.perf_counter()
         with autocast:
             losses = model.train_step(data, optimizer)
         if on_gpu:
-            torch.cuda.synchronize()
+            torch.cuda.synchronize(args.device)
         if step >= args.warmup:
             seconds.append(time.perf_counter() - start)
             regions.append(sum(map(len, data['boxes'])))
     return dict(
         config=path.stem,
-        device=torch.cuda.get_device_name() if on_gpu else 'cpu',
+        device=torch.cuda.get_device_name(args.device) if on_gpu else 'cpu',
         seconds=seconds,
         regions=regions,
         flops=analytic_flops(config, regions, args.batch_size),
-        peak_gib=_peak_gib(on_gpu),
+        peak_gib=_peak_gib(args.device),
         losses={name: float(value.detach()) for name, value in losses.items()},
     )
 
 
-def _peak_gib(on_gpu: bool) -> float:
+def _peak_gib(device: str) -> float:
     """Of the last step's live tensors on a GPU, of the whole process on a CPU."""
-    if on_gpu:
-        return torch.cuda.max_memory_allocated() / 2**30
+    if device.startswith('cuda'):
+        return torch.cuda.max_memory_allocated(device) / 2**30
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 

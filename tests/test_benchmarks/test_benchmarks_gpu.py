@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 from mmengine.config import Config
 
 import refineclip.distill
@@ -37,3 +38,8 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
 
 def test_every_case_is_a_config() -> None:
     assert all((gpu.CONFIGS / path).is_file() for path in gpu.CASES.values())
+
+
+def test_the_gpu_that_is_named_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, 'max_memory_allocated', {'cuda:1': 3 * 2**30}.__getitem__)
+    assert gpu._peak_gib('cuda:1') == 3
