@@ -8,6 +8,12 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+# Tests are of the CPU, and would mix it with a GPU that libraries choose by themselves; those that
+# are marked gpu get one, when asked for: pytest -m gpu. Libraries look for it once, when they are
+# imported, so this comes before, and before options are parsed. Workers inherit the environment.
+if 'PYTEST_XDIST_WORKER' not in os.environ and 'gpu' not in sys.argv:
+    os.environ['CUDA_VISIBLE_DEVICES'] = ''
+
 import mmengine.registry as mmengine_registry
 import numpy as np
 import pytest
@@ -39,7 +45,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if not config.getoption('--slow') and 'slow' not in config.getoption('markexpr'):
         reasons['slow'] = 'slow test: run with --slow'
     if not torch.cuda.is_available():
-        reasons['gpu'] = 'needs a CUDA GPU'
+        reasons['gpu'] = 'needs a CUDA GPU, and pytest -m gpu'
     missing = missing_mm_stack()
     if missing:
         reasons['mm'] = f'{missing} is not installed: see `python -m refineclip doctor`'

@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib import metadata
+from pathlib import Path
 
 from .columns import align
 
@@ -67,8 +70,10 @@ if tuple(int(part) for part in torch.__version__.split('.')[:2]) < (2, 4):
     raise RuntimeError('expected torch 2.4 or newer')
 gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
 version = torch.__version__
-note = f'GPU {", ".join(gpus)}; bf16 ' + ('yes' if torch.cuda.is_bf16_supported() else 'no') \
-    if gpus and torch.cuda.is_available() else 'no GPU that torch can use: runs on the CPU'
+note = 'no GPU that torch can use: runs on the CPU'
+if gpus and torch.cuda.is_available():
+    bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
+    note = f'GPU {", ".join(gpus)}; bf16 ' + ('yes' if bf16 else 'no')
 """,
     'torchvision': """
 import torch, torchvision
@@ -178,10 +183,29 @@ def fix_for(module: str, family: str, note: str = '') -> str:
         # cache is bypassed because it does not know which torch a wheel was compiled for.
         build = pip_install('--no-build-isolation --no-cache-dir --force-reinstall --no-deps')
         tools = pip_install("ninja 'setuptools>=80,<81' wheel opencv-python-headless addict yapf")
-        return f'{tools} && MMCV_WITH_OPS=1 {build} {FAMILIES[family]["mmcv"]}'
+        # Without it a build on a login node, which sees no GPU, would lack the CUDA operators.
+        for_cuda = find_nvcc() and not (installed_version('torch') or '').endswith('+cpu')
+        cuda = 'FORCE_CUDA=1 ' if for_cuda else ''
+        return f'{tools} && {cuda}MMCV_WITH_OPS=1 {build} {FAMILIES[family]["mmcv"]}'
     if module in FAMILIES[family]:
         return pip_install(FAMILIES[family][module])
     return pip_install(CORE[module])
+
+
+def find_nvcc() -> str | None:
+    """Path of the CUDA compiler."""
+    home = os.environ.get('CUDA_HOME') or os.environ.get('CUDA_PATH') or '/usr/local/cuda'
+    return shutil.which('nvcc') or shutil.which('nvcc', path=str(Path(home) / 'bin'))
+
+
+def examine_nvcc() -> Finding:
+    """Judge whether mmcv's operators can be compiled for the GPU."""
+    if found := find_nvcc():
+        return Finding('nvcc', OK, '-', found)
+    note = 'not needed: no NVIDIA driver here'
+    if shutil.which('nvidia-smi'):
+        note = "to compile mmcv here, install the CUDA toolkit of torch's version, set CUDA_HOME"
+    return Finding('nvcc', MISSING, '-', note)
 
 
 def probe(module: str) -> tuple[str, str, str]:
@@ -224,7 +248,7 @@ def examine() -> list[Finding]:
         if state in (MISSING, BROKEN):
             finding.fix = fix_for(module, family, note)
         findings.append(finding)
-    return [*findings, examine_families(families)]
+    return [*findings, examine_nvcc(), examine_families(families)]
 
 
 def examine_families(families: dict[str, list[str]]) -> Finding:

@@ -95,6 +95,34 @@ def test_fix_follows_the_culprit_of_the_error(note: str, expected: str) -> None:
     assert expected in doctor.fix_for('mmdet', 'onedl', note)
 
 
+@pytest.mark.parametrize('nvcc', [None, '/usr/local/cuda/bin/nvcc'])
+def test_mmcv_is_built_for_cuda_where_nvcc_is(
+    monkeypatch: pytest.MonkeyPatch, nvcc: str | None
+) -> None:
+    monkeypatch.setattr(doctor, 'installed_version', lambda name: '2.11.0+cu128')
+    monkeypatch.setattr(doctor.shutil, 'which', lambda name, path=None: nvcc)
+    assert ('FORCE_CUDA=1' in doctor.fix_for('mmcv', 'onedl')) == (nvcc is not None)
+    monkeypatch.setattr(doctor, 'installed_version', lambda name: '2.11.0+cpu')
+    assert 'FORCE_CUDA' not in doctor.fix_for('mmcv', 'onedl')
+
+
+@pytest.mark.parametrize(
+    ('here', 'state', 'note'),
+    [
+        ({'nvcc', 'nvidia-smi'}, doctor.OK, 'nvcc'),
+        ({'nvidia-smi'}, doctor.MISSING, 'set CUDA_HOME'),
+        (set(), doctor.MISSING, 'not needed'),
+    ],
+)
+def test_nvcc_is_asked_for_where_a_gpu_is(
+    monkeypatch: pytest.MonkeyPatch, here: set[str], state: str, note: str
+) -> None:
+    monkeypatch.setattr(doctor.shutil, 'which', lambda name, path=None: name * (name in here))
+    finding = doctor.examine_nvcc()
+    assert finding.state == state
+    assert note in finding.note
+
+
 def test_probe_tells_missing_broken_and_killed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert doctor.probe('no_such_library')[0] == doctor.MISSING
     probes = {'a': 'raise RuntimeError("operator does not exist")', 'b': 'import os\nos.abort()'}

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 import zipfile
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+import torch
 
 
 @pytest.fixture
@@ -138,3 +140,30 @@ def test_upstream_packages_are_not_overwritten(dev, monkeypatch) -> None:
     monkeypatch.setattr(environment.subprocess, 'run', lambda *args, **kwargs: answer)
     with pytest.raises(environment.StepError, match=r'upstream OpenMMLab packages \(mmcv mmengine'):
         environment.refuse_upstream()
+
+
+@pytest.mark.parametrize(
+    ('gpu', 'forced', 'device'),
+    [(False, '0', 'cpu'), (True, '0', 'cu12.8'), (False, '1', 'cu12.8')],
+)
+def test_wheels_for_cpu_and_gpu_have_caches_of_their_own(
+    dev, monkeypatch, capsys, gpu: bool, forced: str, device: str
+) -> None:
+    monkeypatch.setattr(torch.version, 'cuda', '12.8')
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: gpu)
+    monkeypatch.setenv('FORCE_CUDA', forced)
+    exec(dev('mm_stack').CACHE_KEY, {})  # as the environment's interpreter does
+    assert capsys.readouterr().out.split('-')[1] == device
+
+
+def test_gpu_build_without_compiler_stops_at_once(dev, tmp_path, monkeypatch) -> None:
+    mm_stack = dev('mm_stack')
+    monkeypatch.setattr(mm_stack, 'need_compiler', lambda: None)
+    monkeypatch.setattr(mm_stack, 'run', lambda *_, **__: pytest.fail('the build was started'))
+    monkeypatch.setattr('shutil.which', lambda name, path=None: None)
+    with pytest.raises(Exception, match='nvcc missing'):
+        mm_stack.build_wheel(tmp_path / 'torch2.11.0-cu12.8-cp311-linux')
+
+
+def test_the_suite_sees_no_gpu() -> None:
+    assert os.environ['CUDA_VISIBLE_DEVICES'] == ''

@@ -124,3 +124,14 @@ def need_compiler() -> None:
             f'{" and ".join(lacking)} missing, needed to compile mmcv; '
             'on Debian and Ubuntu: sudo apt-get install -y build-essential python3-dev'
         )
+
+
+def need_nvcc() -> None:
+    """Check that the CUDA compiler is there, which a GPU in sight makes mmcv's build ask for."""
+    home = os.environ.get('CUDA_HOME') or os.environ.get('CUDA_PATH') or '/usr/local/cuda'
+    if shutil.which('nvcc') is None and shutil.which('nvcc', path=str(Path(home) / 'bin')) is None:
+        raise StepError(
+            'nvcc missing, needed to compile mmcv for the GPU: install the CUDA toolkit of the '
+            'version that torch.version.cuda names and set CUDA_HOME; or hide the GPU with '
+            'CUDA_VISIBLE_DEVICES='
+        )

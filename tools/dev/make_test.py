@@ -8,7 +8,7 @@ import re
 from distributions import build_and_open
 from environment import REQUIREMENTS, install_core, install_group, venv_python
 from mim_check import MIM, train_with_mim
-from mm_stack import install_mm_stack
+from mm_stack import install_mm_stack, works
 from steps import Chain, StepError, main, run
 
 
@@ -32,6 +32,11 @@ def run_pytest() -> int:
     return int(passed[1])
 
 
+def run_gpu_tests() -> str:
+    """Run what needs a GPU, which the other tests do not get to see."""
+    return tool('pytest', '-m', 'gpu')
+
+
 def install_test_tools() -> None:
     """Install linters, pytest, the build front end, and mim, which a test calls."""
     install_group('tests', MIM, REQUIREMENTS / 'tests.txt')
@@ -47,6 +52,8 @@ def chain() -> None:
     steps.check('ruff format', lambda: tool('ruff', 'format', '--check', '.'))
     steps.check('mypy', lambda: tool('mypy'))
     tests = steps.check('pytest', run_pytest)
+    if works('import torch; assert torch.cuda.is_available()', tell=False):
+        steps.check('pytest on the GPU', run_gpu_tests)
     wheel = steps.check('sdist and wheel', build_and_open_checked)
     if wheel:
         steps.check('mim train from the wheel in a clean environment', train_with_mim)

@@ -18,6 +18,7 @@ from environment import (
     install_core,
     install_group,
     need_compiler,
+    need_nvcc,
     pip_install,
     venv_python,
 )
@@ -27,20 +28,26 @@ MMCV = 'onedl-mmcv'
 MMCV_NEEDS = ('ninja', 'setuptools>=80,<82', 'wheel')
 OTHERS = ('imaug', 'lvis', 'onedl-mmdetection', 'onedl-mmsegmentation')
 
+# With a GPU in sight mmcv is compiled for CUDA, and FORCE_CUDA=1 asks for it on a login node. So it
+# is not the torch alone that decides what a wheel holds.
 CACHE_KEY = """
-import sys, sysconfig, torch
+import os, sys, sysconfig, torch
 version = torch.__version__.split('+')[0]
+for_cuda = torch.version.cuda and (torch.cuda.is_available() or os.getenv('FORCE_CUDA') == '1')
+device = 'cu' + torch.version.cuda if for_cuda else 'cpu'
 platform = sysconfig.get_platform().replace('-', '_').replace('.', '_')
-print(f'torch{version}-cp{sys.version_info[0]}{sys.version_info[1]}-{platform}')
+print(f'torch{version}-{device}-cp{sys.version_info[0]}{sys.version_info[1]}-{platform}')
 """
 
 TRY_OPERATORS = """
 import torch
 from mmcv.ops import nms, roi_align
-boxes = torch.tensor([[0., 0., 4., 4.], [0., 0., 4., 4.], [9., 9., 12., 12.]])
-assert nms(boxes, torch.tensor([.9, .8, .7]), 0.5)[1].tolist() == [0, 2]
-rois = torch.tensor([[0., 0., 0., 4., 4.]])
-assert roi_align(torch.ones(1, 1, 8, 8), rois, 2).flatten().tolist() == [1.] * 4
+for device in ['cpu'] + ['cuda'] * torch.cuda.is_available():
+    torch.set_default_device(device)
+    boxes = torch.tensor([[0., 0., 4., 4.], [0., 0., 4., 4.], [9., 9., 12., 12.]])
+    assert nms(boxes, torch.tensor([.9, .8, .7]), 0.5)[1].tolist() == [0, 2]
+    rois = torch.tensor([[0., 0., 0., 4., 4.]])
+    assert roi_align(torch.ones(1, 1, 8, 8), rois, 2).flatten().tolist() == [1.] * 4
 """
 
 TRY_LIBRARIES = 'import mmdet.datasets, mmdet.models, mmseg.datasets, mmseg.models'
@@ -68,6 +75,8 @@ def wheel_folder() -> Path:
 def build_wheel(folder: Path) -> Path:
     """Compile mmcv and move the finished wheel into the cache in one step."""
     need_compiler()
+    if '-cpu-' not in folder.name:
+        need_nvcc()
     cores = os.cpu_count() or 1
     minutes = max(3, 30 // cores)
     say(f'compiling the operators of mmcv, once: about {minutes} minutes on {cores} cores')
