@@ -28,7 +28,8 @@ visualizer = dict(type='Visualizer', vis_backends=[dict(type='LocalVisBackend')]
 env_cfg = dict(
     cudnn_benchmark=False,
     mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
-    dist_cfg=dict(backend='nccl'),
+    # Seconds that processes wait for each other: one alone scores what all have gathered.
+    dist_cfg=dict(backend='nccl', timeout=7200),
 )
 model_wrapper_cfg = dict(
     type='MMDistributedDataParallel',

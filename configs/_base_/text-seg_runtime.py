@@ -22,7 +22,8 @@ visualizer = dict(type='SegLocalVisualizer', vis_backends=[dict(type='LocalVisBa
 env_cfg = dict(
     cudnn_benchmark=False,
     mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
-    dist_cfg=dict(backend='nccl'),
+    # Seconds that processes wait for each other: one alone scores what all have gathered.
+    dist_cfg=dict(backend='nccl', timeout=7200),
 )
 # Several processes share nothing but the results.
 model_wrapper_cfg = dict(type='UntrainedModelWrapper')

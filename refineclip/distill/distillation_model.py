@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import ClassVar
 
 import torch
-from mmengine.dist import all_reduce
+from mmengine.dist import all_reduce, get_rank
 from mmengine.logging import MessageHub
 from mmengine.model import BaseModel
 from torch import Tensor
@@ -46,12 +46,13 @@ def check_finite(losses: dict[str, Tensor], img_paths: list[str]) -> None:
 
 @contextmanager
 def draws_of_iteration() -> Iterator[None]:
-    """Make CPU random draws a pure function of the run's seed and the iteration.
+    """Make CPU random draws a pure function of the run's seed, the iteration and the process.
 
-    So a resumed run draws what the uninterrupted one would have drawn, with no state to save.
+    So a resumed run draws what the uninterrupted one would have drawn, with no state to save, and
+    no process draws what another one draws.
     """
     iteration = MessageHub.get_current_instance().get_info('iter', 0)
-    seed = (torch.initial_seed() * 1_000_003 + iteration) % 2**63
+    seed = (torch.initial_seed() * 1_000_003 + iteration + get_rank() * 2**40) % 2**63
     with torch.random.fork_rng(devices=[]):
         torch.random.default_generator.manual_seed(seed)
         yield

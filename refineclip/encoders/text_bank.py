@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
+from mmengine.device import get_device
+from mmengine.dist import broadcast_object_list, is_main_process
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
@@ -16,6 +18,25 @@ from .build import build_clip
 from .name_files import read_names
 from .sources import HF_HUB, LOCAL_DIR
 from .text import TextEmbedder, load_text_embeddings
+
+Found = TypeVar('Found')
+
+
+def from_first_process(make: Callable[[], Found]) -> Found:
+    """What ``make`` gives in the first process, in all of them; all have to call.
+
+    An error there is raised in all, so that none waits for what will not come.
+    """
+    answer: list[Any] = [None, None]
+    if is_main_process():
+        try:
+            answer[0] = make()
+        except Exception as error:
+            answer[1] = error
+    broadcast_object_list(answer)
+    if answer[1] is not None:
+        raise answer[1]
+    return answer[0]
 
 
 class TextBank(nn.Module):
@@ -34,6 +55,8 @@ class TextBank(nn.Module):
         text_embeddings: A tensor (C, D) or a file of embeddings in place of a tower. If the file
             has names, rows are found by name.
         embed_dim: D that the image side expects; ``None`` accepts any.
+        device: Where the tower runs; ``None``: where the bank has been moved to, and before that
+            mmengine's device, the GPU where there is one. Of several processes the first runs it.
 
     Attributes:
         names: The vocabulary.
@@ -55,6 +78,7 @@ class TextBank(nn.Module):
         cache_dir: str | Path | None = None,
         text_embeddings: str | Path | Tensor | None = None,
         embed_dim: int | None = None,
+        device: str | None = None,
     ) -> None:
         super().__init__()
         if model is None and text_embeddings is None:
@@ -64,7 +88,7 @@ class TextBank(nn.Module):
             )
         self.model, self.pretrained, self.templates = model, pretrained, templates
         self.cache_dir, self.text_embeddings = cache_dir, text_embeddings
-        self.embed_dim = embed_dim
+        self.embed_dim, self.device = embed_dim, device
         self.names: tuple[str, ...] = ()
         self.register_buffer('embeddings', torch.empty(0, embed_dim or 0), persistent=False)
         self.set_vocabulary(names)
@@ -96,7 +120,6 @@ class TextBank(nn.Module):
             return F.normalize(self.text_embeddings.float(), dim=-1)
         if self.text_embeddings is not None:
             return self._from_file(self.text_embeddings, names)
-        assert self.model is not None  # checked when built
         if self.pretrained is None and not str(self.model).startswith((LOCAL_DIR, HF_HUB)):
             print_log(
                 f'The text tower of {self.model} has random weights (pretrained=None): its '
@@ -104,8 +127,16 @@ class TextBank(nn.Module):
                 logger='current',
                 level=logging.WARNING,
             )
+        return from_first_process(lambda: self._from_tower(names))
+
+    def _from_tower(self, names: Sequence[str]) -> Tensor:
+        assert self.model is not None  # checked when built
         with torch.device('cpu'):
             clip = build_clip(self.model, self.pretrained).eval()
+        own = self.embeddings.device
+        moved = own.type not in ('cpu', 'meta')
+        if clip.text is not None:
+            clip.text.to(self.device or (own if moved else get_device()))
         return TextEmbedder(clip, self.templates, self.cache_dir).embed(names)
 
     def _from_file(self, path: str | Path, names: Sequence[str]) -> Tensor:

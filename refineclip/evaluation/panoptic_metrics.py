@@ -202,7 +202,9 @@ class RegionAccuracyMetric(PanopticMetric):
 class SpatialAwarenessMetric(PanopticMetric):
     """The spatial measures of dense maps, without any text.
 
-    Holds the tokens of its images until the end: keep ``limit`` at some hundreds.
+    What an image decides alone (``auc``, ``imk``) is scored as images come, in every process. The
+    other measures need the tokens of all images together, which the first process then scores: keep
+    ``limit`` at some hundreds, or leave them out.
 
     Args:
         measures: Some of 'auc', 'imk', 'gk', 'knn', 'ridge'; all by default.
@@ -223,15 +225,19 @@ class SpatialAwarenessMetric(PanopticMetric):
         prefix: str | None = None,
     ) -> None:
         super().__init__(collect_device=collect_device, prefix=prefix)
-        from .spatial.suite import check_measures  # scikit-learn, which training does not need
+        from .spatial.suite import PER_IMAGE, check_measures  # scikit-learn: training needs none
 
         self.measures = check_measures(measures)
         if limit is not None and limit < 1:
             raise ValueError(f'limit: expected one or more images, got {limit}')
+        self.alone = tuple(name for name in self.measures if name in PER_IMAGE)
+        self.together = tuple(name for name in self.measures if name not in PER_IMAGE)
         self.min_coverage, self.limit = min_coverage, limit
 
     def process(self, data_batch: Any, data_samples: Sequence[Any]) -> None:
-        """Label the tokens of a batch."""
+        """Label the tokens of a batch, and score what each image decides alone."""
+        from .spatial.suite import scores_of_image
+
         for index, annotation, dense_map, picture in self.pairs(data_batch, data_samples):
             if self.limit is not None and index >= self.limit:
                 continue
@@ -246,14 +252,21 @@ class SpatialAwarenessMetric(PanopticMetric):
                 self.min_coverage,
             )
             tokens = F.normalize(dense_map.flatten(1).T, dim=1).cpu()
-            self.results.append((index, tokens, labels.segments, labels.classes))
+            scores = scores_of_image(tokens, labels.segments, self.alone)
+            kept = (tokens, labels.segments, labels.classes) if self.together else ()
+            self.results.append((index, scores, kept))
 
     def compute_metrics(self, results: list) -> dict[str, float]:
-        """Score all tokens."""
-        from .spatial.suite import spatial_scores
+        """Mean over images of what each decided alone; score the tokens for the rest."""
+        from .spatial.suite import mean_over_images, spatial_scores
 
-        _, tokens, segments, classes = zip(*sorted(results, key=lambda row: row[0]), strict=True)
-        scores = spatial_scores(
-            tokens, segments, classes, self.dataset_meta['class_to_super'], self.measures
-        )
-        return self.numbers(scores)
+        # Once each: a sampler of several processes repeats its first images, and ``limit`` keeps
+        # fewer than the number that mmengine cuts the repeats off at.
+        once = {index: (scores, kept) for index, scores, kept in results}
+        alone, kept = zip(*(once[index] for index in sorted(once)), strict=True)
+        scores = {name: mean_over_images(name, [one[name] for one in alone]) for name in self.alone}
+        if self.together:
+            tokens, segments, classes = zip(*kept, strict=True)
+            supers = self.dataset_meta['class_to_super']
+            scores |= spatial_scores(tokens, segments, classes, supers, self.together)
+        return self.numbers({name: scores[name] for name in self.measures})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from mmengine.dist import broadcast
 from mmengine.registry import MODELS
 from sklearn.cluster import kmeans_plusplus
 from torch import Tensor, nn
@@ -118,6 +119,8 @@ class CauseClusterProbe(CauseStage):
         seed = torch.initial_seed() % 2**32
         centres, _ = kmeans_plusplus(points.cpu().numpy(), len(self.centres), random_state=seed)
         self.set_centres(torch.from_numpy(centres))
+        # Each process saw a batch of its own, and DDP only keeps equal what starts equal.
+        broadcast(self.centres.data)
 
     @torch.no_grad()
     def set_centres(self, centres: Tensor) -> None:

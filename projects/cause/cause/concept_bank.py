@@ -60,11 +60,12 @@ def draw_per_concept(ids: Tensor, limit: int) -> Tensor:
     Returns:
         (T',) indices into ``ids``.
     """
-    shuffle = torch.randperm(len(ids), device=ids.device)
+    # Drawn on the CPU, see draws_of_iteration: nobody seeds the generator of a GPU.
+    shuffle = torch.randperm(len(ids)).to(ids.device)
     order = shuffle[ids[shuffle].argsort(stable=True)]
     grouped = ids[order]
     _, counts = grouped.unique_consecutive(return_counts=True)
     starts = (counts.cumsum(0) - counts).repeat_interleave(counts)
     rank = torch.arange(len(ids), device=ids.device) - starts
     kept = order[rank < limit]
-    return kept[torch.randperm(len(kept), device=ids.device)]
+    return kept[torch.randperm(len(kept)).to(ids.device)]

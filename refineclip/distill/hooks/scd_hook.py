@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from mmengine.dist import get_rank
 from mmengine.hooks import Hook
 from mmengine.logging import MessageHub
 from mmengine.model import BaseModule, is_model_wrapper
@@ -148,7 +149,9 @@ class SCDHook(Hook):
             shape = (height, width)
             if data_samples is not None:
                 shape = data_samples[index].metainfo.get('img_shape', shape)[:2]
-            generator = np.random.default_rng((self.seed, iteration, index))
+            # Counted over all processes, so that none draws the boxes of another.
+            place = get_rank() * len(images) + index
+            generator = np.random.default_rng((self.seed, iteration, place))
             boxes = torch.from_numpy(self.region_sampler(shape[1], shape[0], generator, None))
             # A host that resizes its input for the backbone (CATSeg) has shapes beyond the map.
             shares = [min(1.0, shape[1] / width), min(1.0, shape[0] / height)]

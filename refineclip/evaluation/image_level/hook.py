@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
@@ -16,6 +17,7 @@ from refineclip.datasets.class_folders import ClassFolders
 from refineclip.datasets.coco_captions import CocoCaptions
 from refineclip.encoders import build_clip
 from refineclip.encoders.text import TextEmbedder
+from refineclip.encoders.text_bank import from_first_process
 
 from .embeddings import ImageTransform, embed_images, library_transform
 from .retrieval import embed_captions, retrieval_recall
@@ -84,13 +86,19 @@ class ImageLevelHook(Hook):
         Raises:
             AttributeError: If the model has no such encoder.
         """
-        visual = self._encoder(runner).visual
-        clip = build_clip(self.model, self.text_pretrained).eval()
-        self._transform = library_transform(visual, self.model, self.text_pretrained)
+        encoder = self._encoder(runner)
+        self._transform = library_transform(encoder.visual, self.model, self.text_pretrained)
+        device = next(encoder.parameters()).device
+        self._texts = from_first_process(lambda: self._embed_texts(device))
+
+    def _embed_texts(self, device: torch.device) -> dict[str, Tensor]:
+        clip = build_clip(self.model, self.text_pretrained).eval().to(device)
+        texts = {}
         if self.folders is not None:
-            self._texts['names'] = TextEmbedder(clip, self.templates).embed(self.folders.names)
+            texts['names'] = TextEmbedder(clip, self.templates).embed(self.folders.names)
         if self.captions is not None:
-            self._texts['captions'] = embed_captions(clip, self.captions.captions)
+            texts['captions'] = embed_captions(clip, self.captions.captions)
+        return texts
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         """Measure, and add to the metrics."""

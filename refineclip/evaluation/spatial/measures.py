@@ -58,7 +58,8 @@ def _labelled(labels: Labels, measure: str, images: int) -> list[NDArray[np.bool
     return keep
 
 
-def _defined(scores: ImageScores, measure: str) -> ImageScores:
+def defined(scores: ImageScores, measure: str) -> ImageScores:
+    """Return the scores, and refuse a measure that no image defines."""
     if not scores.denominator.any():
         raise ValueError(
             f'{measure}: expected an image whose tokens show two or more segments, got none in '
@@ -79,18 +80,20 @@ def affinity_auc(features: Sequence[Tensor], segments: Labels) -> ImageScores:
         segments.
     """
     _check(features, segments)
-    values = []
-    for tokens, ids in zip(features, segments, strict=True):
-        keep = ids > 0
-        rows, columns = np.triu_indices(int(keep.sum()), k=1)
-        same = ids[keep][rows] == ids[keep][columns]
-        if same.all() or not same.any():
-            values.append(float('nan'))
-            continue
-        kept = tokens.float().cpu()[torch.from_numpy(keep)]
-        cosine = (kept @ kept.T).numpy()[rows, columns]
-        values.append(float(roc_auc_score(same, cosine)))
-    return _defined(ImageScores.from_values(values), 'auc')
+    values = [auc_of_image(*one) for one in zip(features, segments, strict=True)]
+    return defined(ImageScores.from_values(values), 'auc')
+
+
+def auc_of_image(tokens: Tensor, ids: NDArray[np.int64]) -> float:
+    """:func:`affinity_auc` of one image; NaN where it is undefined."""
+    keep = ids > 0
+    rows, columns = np.triu_indices(int(keep.sum()), k=1)
+    same = ids[keep][rows] == ids[keep][columns]
+    if same.all() or not same.any():
+        return float('nan')
+    kept = tokens.float().cpu()[torch.from_numpy(keep)]
+    cosine = (kept @ kept.T).numpy()[rows, columns]
+    return float(roc_auc_score(same, cosine))
 
 
 def _confusion(
@@ -141,21 +144,28 @@ def per_image_kmeans_miou(
         fewer than two segments is undefined.
     """
     _check(features, segments)
-    values = []
-    for tokens, ids in zip(features, segments, strict=True):
-        keep = ids > 0
-        names, truth = np.unique(ids[keep], return_inverse=True)
-        k = len(names)
-        if k < 2:
-            values.append(float('nan'))
-            continue
-        points = tokens.float().cpu()[torch.from_numpy(keep)].numpy()
-        scores = []
-        for seed in seeds:
-            found = _clusters(points, KMeans(k, n_init=restarts, random_state=seed))
-            scores.append(_matched_iou(_confusion(found, truth, (k, k)))[1].mean())
-        values.append(float(np.mean(scores)))
-    return _defined(ImageScores.from_values(values), 'imk')
+    values = [
+        kmeans_miou_of_image(tokens, ids, seeds, restarts)
+        for tokens, ids in zip(features, segments, strict=True)
+    ]
+    return defined(ImageScores.from_values(values), 'imk')
+
+
+def kmeans_miou_of_image(
+    tokens: Tensor, ids: NDArray[np.int64], seeds: Sequence[int] = (0, 1), restarts: int = 2
+) -> float:
+    """:func:`per_image_kmeans_miou` of one image; NaN where it is undefined."""
+    keep = ids > 0
+    names, truth = np.unique(ids[keep], return_inverse=True)
+    k = len(names)
+    if k < 2:
+        return float('nan')
+    points = tokens.float().cpu()[torch.from_numpy(keep)].numpy()
+    scores = []
+    for seed in seeds:
+        found = _clusters(points, KMeans(k, n_init=restarts, random_state=seed))
+        scores.append(_matched_iou(_confusion(found, truth, (k, k)))[1].mean())
+    return float(np.mean(scores))
 
 
 def dataset_kmeans_miou(

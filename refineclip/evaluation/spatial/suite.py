@@ -26,6 +26,10 @@ SETTINGS: dict[str, dict[str, Any]] = {
 MEASURES = tuple(SETTINGS)
 
 
+# Those that are a mean over images of what each says alone.
+PER_IMAGE = ('auc', 'imk')
+
+
 def check_measures(measures: Sequence[str] | None) -> tuple[str, ...]:
     """Return the names of measures, all for None.
 
@@ -72,3 +76,26 @@ def spatial_scores(
         'ridge': partial(spatial.ridge_accuracy, tokens, classes),
     }
     return {name: calls[name](**SETTINGS[name]) for name in chosen}
+
+
+def scores_of_image(
+    tokens: Tensor, segments: NDArray[np.int64], measures: Sequence[str]
+) -> dict[str, float]:
+    """Values of one image by some of :data:`PER_IMAGE`; NaN where they are undefined.
+
+    Args:
+        tokens: (N, D) L2-normalised.
+        segments: (N,) panoptic segment id per token, 0 for none.
+        measures: Names.
+    """
+    calls = {'auc': spatial.auc_of_image, 'imk': spatial.kmeans_miou_of_image}
+    return {name: calls[name](tokens, segments, **SETTINGS[name]) for name in measures}
+
+
+def mean_over_images(measure: str, values: Sequence[float]) -> ImageScores:
+    """Collect what :func:`scores_of_image` said of every image.
+
+    Raises:
+        ValueError: If the measure is defined for none of them.
+    """
+    return spatial.defined(ImageScores.from_values(values), measure)
