@@ -88,7 +88,7 @@ def load_config(args: argparse.Namespace) -> Config:
 
 
 def apply_training_options(cfg: Config, args: argparse.Namespace) -> None:
-    """Set mixed precision, learning rate scaling and resuming in ``cfg``.
+    """Set mixed precision, determinism, learning rate scaling and resuming.
 
     Raises:
         SystemExit: With a message, when an option asks for what the config or machine lacks.
@@ -100,6 +100,9 @@ def apply_training_options(cfg: Config, args: argparse.Namespace) -> None:
             raise SystemExit('expected a GPU for --amp, got a CPU only; train without --amp')
         cfg.optim_wrapper.type = 'AmpOptimWrapper'
         cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+    if cfg.get('randomness', {}).get('deterministic'):
+        # Read when the first matrix product runs; PyTorch refuses the product without it.
+        os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')
     if args.auto_scale_lr:
         if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
             raise SystemExit(

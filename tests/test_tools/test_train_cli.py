@@ -107,6 +107,15 @@ def test_resume_without_a_value_takes_the_newest(train, config, tmp_path) -> Non
     assert (cfg.resume, cfg.load_from) == (True, str(tmp_path / 'runs' / 'iter_10.pth'))
 
 
+def test_determinism_reaches_cublas(train, config, monkeypatch) -> None:
+    monkeypatch.delenv('CUBLAS_WORKSPACE_CONFIG', raising=False)
+    args = train.parse_args([str(config)])
+    train.apply_training_options(Config(), args)
+    assert 'CUBLAS_WORKSPACE_CONFIG' not in os.environ
+    train.apply_training_options(Config(dict(randomness=dict(deterministic=True))), args)
+    assert os.environ['CUBLAS_WORKSPACE_CONFIG'] == ':4096:8'
+
+
 def test_auto_scale_lr_needs_a_base(train: ModuleType, config: Path) -> None:
     args = train.parse_args([str(config), '--auto-scale-lr'])
     with pytest.raises(SystemExit, match='base_batch_size'):
