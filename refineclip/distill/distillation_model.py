@@ -52,7 +52,8 @@ def draws_of_iteration() -> Iterator[None]:
     no process draws what another one draws.
     """
     iteration = MessageHub.get_current_instance().get_info('iter', 0)
-    seed = (torch.initial_seed() * 1_000_003 + iteration + get_rank() * 2**40) % 2**63
+    # A large prime apart, and within the 32 bits that PyTorch's CPU generator takes of a seed.
+    seed = (torch.initial_seed() * 1_000_003 + iteration + get_rank() * 998_244_353) % 2**63
     with torch.random.fork_rng(devices=[]):
         torch.random.default_generator.manual_seed(seed)
         yield
