@@ -6,12 +6,13 @@ import importlib.util
 import os
 import sys
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 # Tests are of the CPU, and would mix it with a GPU that libraries choose by themselves; those that
 # are marked gpu get one, when asked for: pytest -m gpu. Libraries look for it once, when they are
 # imported, so this comes before, and before options are parsed. Workers inherit the environment.
-if 'PYTEST_XDIST_WORKER' not in os.environ and 'gpu' not in sys.argv:
+if 'PYTEST_XDIST_WORKER' not in os.environ and ('-m', 'gpu') not in pairwise(sys.argv):
     os.environ['CUDA_VISIBLE_DEVICES'] = ''
 
 import mmengine.registry as mmengine_registry
