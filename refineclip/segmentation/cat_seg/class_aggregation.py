@@ -42,14 +42,14 @@ class ClassAttention(nn.Module):
         self.v = nn.Linear(embed_dims, embed_dims)
 
     def features(self, layer: nn.Linear, x: Tensor, guidance: Tensor) -> Tensor:
-        """Project cost ``(..., T, N, C)`` and text ``(..., T, G)`` to ``(..., T, N, heads, d)``."""
+        """Cost ``(..., T, N, C)`` and text ``(..., T, G)`` to ``(..., T, N, heads, d)``, float32."""
         of_text = F.linear(guidance, layer.weight[:, self.embed_dims :], layer.bias)
         projected = F.linear(x, layer.weight[:, : self.embed_dims]) + of_text[..., None, :]
-        return feature_map(projected.unflatten(-1, (self.num_heads, -1)))
+        return feature_map(full_precision(projected).unflatten(-1, (self.num_heads, -1)))
 
     def values(self, x: Tensor) -> Tensor:
-        """Project cost ``(..., C)`` to ``(..., heads, d)``."""
-        return self.v(x).unflatten(-1, (self.num_heads, -1))
+        """Project cost ``(..., C)`` to ``(..., heads, d)``, float32."""
+        return full_precision(self.v(x)).unflatten(-1, (self.num_heads, -1))
 
 
 class ClassAggregation(BaseModule):
@@ -109,8 +109,8 @@ class ClassAggregation(BaseModule):
         products, keys = self._padding(max(0, self.pad_len - x.shape[1]))
         for span in spans:
             y = self.norm1(self._pool(x[:, span], grid))
-            key = full_precision(self.attn.features(self.attn.k, y, guidance[:, span]))
-            value = full_precision(self.attn.values(y))
+            key = self.attn.features(self.attn.k, y, guidance[:, span])
+            value = self.attn.values(y)
             with torch.autocast(x.device.type, enabled=False):
                 products = products + torch.einsum('btnhd,btnhe->bnhde', key, value)
             keys = keys + key.sum(1)
@@ -126,15 +126,15 @@ class ClassAggregation(BaseModule):
             return zero, zero
         token = self.norm1(self.padding_token)[None, None]  # one class, one position
         guidance = self.padding_guidance[None]
-        key = full_precision(self.attn.features(self.attn.k, token, guidance)[0, 0])
-        value = full_precision(self.attn.values(token)[0, 0])
+        key = self.attn.features(self.attn.k, token, guidance)[0, 0]
+        value = self.attn.values(token)[0, 0]
         return number * key[..., None] * value[..., None, :], number * key
 
     def _update(
         self, x: Tensor, guidance: Tensor, grid: Grid, products: Tensor, keys: Tensor
     ) -> Tensor:
         pooled = self._pool(x, grid)
-        query = full_precision(self.attn.features(self.attn.q, self.norm1(pooled), guidance))
+        query = self.attn.features(self.attn.q, self.norm1(pooled), guidance)
         with torch.autocast(x.device.type, enabled=False):
             scale = 1 / (torch.einsum('btnhd,bnhd->btnh', query, keys) + _EPS)
             mixed = torch.einsum('btnhd,bnhde->btnhe', query, products) * scale[..., None]
