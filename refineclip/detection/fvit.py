@@ -50,6 +50,9 @@ class FViT(TwoStageDetector):
             backbone=backbone, neck=neck, rpn_head=rpn_head, roi_head=roi_head, **kwargs
         )
         require_whole_checkpoint(self)
+        # mmdet makes anchors in the type of what the head says: half precision would round boxes to
+        # pixels, and mmcv's NMS knows no bfloat16.
+        self.rpn_head.register_forward_hook(_in_float32)
         check_backbone(self.backbone)
         patch = self.backbone.visual.patch_size
         _check_strides('rpn_head.anchor_generator.strides', self._anchor_strides(), patch)
@@ -136,6 +139,12 @@ class FViT(TwoStageDetector):
             rescale=rescale,
         )
         return self.add_pred_to_datasample(batch_data_samples, results)
+
+
+def _in_float32(
+    module: nn.Module, args: Any, output: tuple[Sequence[Tensor], ...]
+) -> tuple[list[Tensor], ...]:
+    return tuple([level.float() for level in levels] for levels in output)
 
 
 def check_backbone(backbone: nn.Module) -> None:

@@ -42,7 +42,7 @@ class ClassAttention(nn.Module):
         self.v = nn.Linear(embed_dims, embed_dims)
 
     def features(self, layer: nn.Linear, x: Tensor, guidance: Tensor) -> Tensor:
-        """Cost ``(..., T, N, C)`` and text ``(..., T, G)`` to ``(..., T, N, heads, d)``, float32."""
+        """Cost ``(..., T, N, C)``, text ``(..., T, G)`` to ``(..., T, N, heads, d)``, float32."""
         of_text = F.linear(guidance, layer.weight[:, self.embed_dims :], layer.bias)
         projected = F.linear(x, layer.weight[:, : self.embed_dims]) + of_text[..., None, :]
         return feature_map(full_precision(projected).unflatten(-1, (self.num_heads, -1)))
