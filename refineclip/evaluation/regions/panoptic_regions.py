@@ -159,7 +159,8 @@ def resized_masks(
     """Resize the masks of segments to the tokens of the picture, as CLIPSelf's evaluation does.
 
     Bicubic interpolation without antialiasing reads 4 x 4 pixels about the centre of a token and
-    no other. Torchvision resized tensors so up to 0.16, which the published numbers are from.
+    no other. The published code does not pin torchvision, which resized tensors so in its time
+    (up to 0.16).
 
     Args:
         ids: (H, W) segment id per pixel.
