@@ -100,7 +100,7 @@ class SegmentationRows:
                 'benchmark_thresholds: expected a TextSegmentor, which has them, got '
                 f'{type(self.model).__name__}'
             )
-        self.thresholds = self.model.thresholds if is_free else {}
+        self.thresholds: dict[str, float] = self.model.thresholds if is_free else {}
         self.encoders = self._load_encoders()
         self.loaded: str | None = None
         self.hashes: dict[str, str] = {}

@@ -76,7 +76,9 @@ class PixelScores:
 
     def _without_small(self, area_thd: float) -> tuple[Tensor, Tensor]:
         """Score and class of each pixel among the classes that are large enough."""
-        assert self.logits is not None  # kept by whoever sets the threshold
+        # Kept by whoever sets the threshold.
+        assert self.logits is not None
+        assert self.background is not None
         area = self.label.flatten().bincount(minlength=len(self.logits))
         area[self.background] = 0
         small = area <= area_thd * area.sum()
