@@ -54,7 +54,7 @@ def complete_annotations(path: str, content: dict[str, list[Record]]) -> None:
     Raises:
         ValueError: Naming file, key and the first record that lacks more, or two boxes of one id.
     """
-    rows = content['annotations']
+    rows = content.get('annotations', [])
     check_records(
         path,
         'annotations',

@@ -108,7 +108,7 @@ def test_bad_images_are_skipped_and_told(folder: Path, tmp_path: Path, capsys) -
 def test_labels_lie_on_the_picture_as_it_is_shown(tmp_path: Path, kind: str) -> None:
     """Stored on its side with an orientation, and stored as it is shown: the same labels."""
     write_image(tmp_path / 'shown' / 'a.png', (96, 64))
-    lossless = dict(lossless=True) if kind == 'WEBP' else dict(quality=100, subsampling=0)
+    lossless = dict(lossless=True) if kind == 'WEBP' else dict(quality=100, subsampling='4:4:4')
     exif = Image.Exif()
     exif[274] = 6
     (tmp_path / 'stored').mkdir()
