@@ -60,7 +60,7 @@ class TimmViT(DenseViT):
         image_std: tuple[float, float, float],
         position_interpolation: str | None = None,
     ) -> None:
-        trunk = model.trunk if isinstance(model, TimmModel) else model
+        trunk: Any = model.trunk if isinstance(model, TimmModel) else model
         _check_trunk(trunk)
         architecture = trunk.pretrained_cfg.get('architecture', '')
         if position_interpolation is None:

@@ -156,7 +156,7 @@ def stage_cost(config: Config, dtype: Any, gpus: int) -> dict[str, Any]:
         regions=asdict(regions),
         flops_per_image=cost.step_flops(model, regions),
         parameters=dict(trainable=trainable, frozen=frozen),
-        memory_per_gpu=device_memory(memory, config, gpus),
+        memory_per_gpu=device_memory(memory, gpus),
     )
 
 

@@ -118,7 +118,7 @@ class SCDHook(Hook):
         if module.training and torch.is_grad_enabled():
             self._seen = (args[0], output[self.level])
             # The contract of the backbone: its images are normalised as its tower wants them.
-            own = module.visual
+            own: Any = module.visual
             self._view = dict(mean=own.image_mean, std=own.image_std, patch_size=own.patch_size)
 
     def _add_loss(self, module: nn.Module, args: tuple, kwargs: dict, output: Any) -> Any:

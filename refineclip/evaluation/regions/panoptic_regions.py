@@ -147,7 +147,8 @@ def label_image(
 
 def relative_boxes(boxes: NDArray[np.float64], image: PanopticImage) -> NDArray[np.float32]:
     """Bring (S, 4) xyxy pixels of an image to [0, 1] of it."""
-    return boxes.astype(np.float32) / np.array([image.width, image.height] * 2, dtype=np.float32)
+    size = np.array([image.width, image.height] * 2, dtype=np.float32)
+    return (boxes.astype(np.float32) / size).astype(np.float32)
 
 
 def resized_masks(

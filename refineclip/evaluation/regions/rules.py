@@ -215,7 +215,7 @@ def region_rules(protocol: str = 'clipself', **changes: Any) -> RegionRules:
     """
     if protocol not in PROTOCOLS:
         raise ValueError(f'protocol: expected one of {tuple(PROTOCOLS)}, got {protocol!r}')
-    given = {
+    given: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value
         for name, value in changes.items()
         if value is not None
