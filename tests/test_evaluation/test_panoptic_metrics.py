@@ -10,6 +10,7 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
+from mmengine.registry import HOOKS, METRICS
 from mmengine.runner import Runner
 from PIL import Image
 
@@ -137,6 +138,21 @@ def test_wrong_input_of_the_dataset(root: Path) -> None:
     write()
     with pytest.raises(ValueError, match='got a panoptic data set without any'):
         PanopticEvaluationDataset(root)
+
+
+def test_published_preset_measures_as_published(repo_root: Path) -> None:
+    folder = repo_root / 'configs/distill/r-sc-clipself'
+    cfg = Config.fromfile(folder / 'r-sc-clipself_eva02-vit-b16_8xb2-amp-6e_coco-1024-val.py')
+    assert cfg.val_dataloader.dataset.limit is None
+    assert cfg.test_dataloader.dataset.limit is None
+    assert cfg.train_cfg.val_interval == 1
+    spatial, regions = cfg.val_evaluator
+    assert (spatial.limit, regions.protocol) == (100, 'clipself')
+    rules = METRICS.build(regions).rules
+    assert rules == CLIPSELF
+    assert rules.canvas_side(16) == cfg.model.data_preprocessor.image_size
+    hooks = [HOOKS.build(hook) for hook in cfg.custom_hooks if hook['type'] == 'WeightEnsembleHook']
+    assert [(hook.alpha, hook.validate) for hook in hooks] == [(0.7, 'blended')]
 
 
 def test_curves_of_a_training_run(root: Path, repo_root: Path, tmp_path: Path) -> None:
