@@ -176,14 +176,15 @@ def _rope_embedding(rope: Any, grid: Grid, counts_on: bool) -> Tensor:
     """
     # A cache filled under inference mode could not be used by a later training step.
     with torch.inference_mode(False), torch.no_grad():
-        if getattr(rope, 'feat_shape', None) is None:
-            return rope.get_embed(shape=list(grid))
-        # timm's fixed-size RoPE ignores the shape that it is asked for, so a copy is moved to the
-        # grid.
         rope = copy.deepcopy(rope)
         if counts_on:
             rope.ref_feat_shape = None
-            rope.update_feat_shape([grid[0] + 1, grid[1]])  # equal shapes would not be computed
+        if getattr(rope, 'feat_shape', None) is None:
+            return rope.get_embed(shape=list(grid))
+        # timm's fixed-size RoPE ignores the shape that it is asked for, so the copy is moved to the
+        # grid.
+        if counts_on:  # by a detour, because equal shapes would not be computed anew
+            rope.update_feat_shape([grid[0] + 1, grid[1]])
         rope.update_feat_shape(list(grid))
         return rope.get_embed()
 

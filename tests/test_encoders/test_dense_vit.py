@@ -186,13 +186,13 @@ class TestPESpatial(TestPECore):
 
     def test_rope_counts_on(self) -> None:
         """A tower built for another size than it was trained at has the same RoPE."""
-        ropes = [
-            build_clip(f'timm/{self.name}', model_kwargs=dict(self.kwargs, ref_feat_shape=ref))
-            for ref in ((4, 4), (2, 2))
-        ]
+        small = dict(self.kwargs, ref_feat_shape=(2, 2))
+        built = [self.kwargs, small, dict(small, dynamic_img_size=True)]
+        towers = [build_clip(f'timm/{self.name}', model_kwargs=kw).visual for kw in built]
         for grid in ((4, 4), (3, 5)):
-            trained, other = (clip.visual._rope(0, grid) for clip in ropes)
-            assert torch.equal(trained, other)
+            trained, fixed, dynamic = (tower._rope(0, grid) for tower in towers)
+            assert torch.equal(trained, fixed)
+            assert torch.equal(trained, dynamic)
 
 
 class TestMobileCLIP2B(TestSigLIP):
