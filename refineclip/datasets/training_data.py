@@ -20,10 +20,12 @@ def check_batches(loader: Any) -> None:
     Raises:
         ValueError: There are fewer images than a batch holds, under ``drop_last``, or none.
     """
+    # Beside a batch sampler of its own, a loader's ``sampler`` is one that nobody asks.
+    sampler = getattr(loader.batch_sampler, 'sampler', loader.sampler)
     # Infinite samplers fill a batch with the next epoch.
-    if isinstance(loader.sampler, InfiniteSampler | InfiniteEpochSampler) or len(loader) > 0:
+    if isinstance(sampler, InfiniteSampler | InfiniteEpochSampler) or len(loader) > 0:
         return
-    images, own = len(loader.dataset), len(loader.sampler)
+    images, own = len(loader.dataset), len(sampler)
     size = loader.batch_sampler.batch_size
     raise ValueError(
         f'train_dataloader: expected one batch of {size} images or more per process, got {own} '

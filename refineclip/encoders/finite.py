@@ -20,7 +20,7 @@ def check_finite(values: Tensor, what: str, sources: Sequence[object]) -> None:
     """
     if values.isfinite().all():
         return
-    finite = values.flatten(1).isfinite().all(dim=1)
+    finite = values.reshape(len(values), -1).isfinite().all(dim=1)
     first = sources[int((~finite).nonzero()[0])]
     raise ValueError(
         f'expected finite {what}, got NaN or infinity for {first}; check the weights (was the '

@@ -24,8 +24,9 @@ def check_grid(key: str, stored: Tensor, expected: Tensor, num_prefix: int) -> N
     length = stored.shape[-2]
     if length == expected.shape[-2]:
         return
-    patches = max(0, length - num_prefix)
-    if patches == 0 or math.isqrt(patches) ** 2 != patches:
+    # A tower without a slot for its class token takes files that have one: it moves to the token.
+    slots = (num_prefix,) if num_prefix else (0, 1)
+    if not any(math.isqrt(max(0, length - n)) ** 2 == length - n > 0 for n in slots):
         raise ValueError(
             f'expected {key} of {expected.shape[-2]} tokens, or of a square grid that can be '
             f'resized, got {length} tokens, of a grid whose height and width the file does not '

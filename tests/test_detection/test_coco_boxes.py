@@ -127,7 +127,7 @@ def test_a_share_that_is_lost_is_told(tmp_path: Path) -> None:
         build(write(tmp_path, change))
     told = log.call_args[0][0]
     assert '1 boxes in ' in told
-    assert '2 boxes left out (1 smaller than a pixel, 1 crowds)' in told
+    assert '2 boxes left out (1 crowds, 1 smaller than a pixel)' in told
 
 
 @pytest.mark.parametrize(

@@ -207,7 +207,7 @@ class TestMobileCLIP2B(TestSigLIP):
         norms = [m for m in visual.modules() if isinstance(m, nn.BatchNorm2d)]
         before = [norm.running_mean.clone() for norm in norms]
         visual.freeze(2).train()(self.images(visual))
-        assert len(norms) == 3
+        assert bool(norms) == (self.family == 'mobileclip_b')  # the L has no stem
         assert all(torch.equal(m.running_mean, b) for m, b in zip(norms, before, strict=True))
 
 

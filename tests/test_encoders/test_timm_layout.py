@@ -75,12 +75,14 @@ def test_dinov3_biases_without_a_place_are_refused(tmp_path: Path) -> None:
 
 def test_fused_biases_of_a_tower_that_has_them(tmp_path: Path) -> None:
     name = 'vit_pe_spatial_tiny_patch16_512'
-    library = timm.create_model(name, num_classes=0, **SMALL).eval()
+    # On its native grid, where timm's RoPE counts as the published code does on every grid.
+    small = {**SMALL, 'ref_feat_shape': (4, 4)}
+    library = timm.create_model(name, num_classes=0, **small).eval()
     for parameter in library.parameters():
         nn.init.normal_(parameter, std=0.3)
     assert 'blocks.0.attn.qkv.bias' in library.state_dict()
     images = torch.randn(1, 3, 64, 64)
-    ours = load(name, library.state_dict(), tmp_path)
+    ours = load(name, library.state_dict(), tmp_path, ref_feat_shape=(4, 4))
     torch.testing.assert_close(ours(images), library(images), atol=1e-5, rtol=1e-5)
 
 

@@ -68,7 +68,7 @@ def test_find_images(tmp_path: Path) -> None:
     (tmp_path / 'empty').mkdir()
     with pytest.raises(ValueError, match='Expected images'):
         find_images(tmp_path / 'empty')
-    with pytest.raises(ValueError, match='expected images, got an empty list'):
+    with pytest.raises(ValueError, match='expected images or folders of images, got none'):
         find_images([])
 
 

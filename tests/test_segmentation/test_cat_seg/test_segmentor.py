@@ -313,7 +313,7 @@ def siglip_cfg(dense_mode):
 
 
 def test_towers_without_class_token_keep_each_tokens_residual():
-    with pytest.raises(ValueError, match=r"class token, which this tower has not .*'value'"):
+    with pytest.raises(ValueError, match=r"on the class token, and this tower has none .*'value'"):
         MODELS.build(siglip_cfg('value-cls'))
     model = randomize(MODELS.build(siglip_cfg('value')))
     assert model.backbone.visual.num_prefix_tokens == 0
