@@ -211,10 +211,11 @@ class TestMobileCLIP2B(TestSigLIP):
         assert all(torch.equal(m.running_mean, b) for m, b in zip(norms, before, strict=True))
 
 
-class TestMobileCLIP2L(TestMobileCLIP2B):
+class TestMobileCLIP2L(TestSigLIP):
     """OpenCLIP's ViT built by timm."""
 
     family = 'mobileclip_l'
+    resize = TestMobileCLIP2B.resize
 
 
 class TestRADIO(TestDINOv2):
