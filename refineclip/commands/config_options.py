@@ -141,7 +141,9 @@ def _split(text: str) -> list[str]:
     Raises:
         ValueError: If brackets or quotes are not closed.
     """
-    parts, start, open_quote, closing = [], 0, '', []
+    parts: list[str] = []
+    closing: list[str] = []
+    start, open_quote = 0, ''
     for position, char in enumerate(text):
         if open_quote:
             open_quote = '' if char == open_quote else open_quote

@@ -220,10 +220,8 @@ def probe(module: str) -> tuple[str, str, str]:
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=PROBE_TIMEOUT)
     except subprocess.TimeoutExpired:
-        return (
-            *(SLOW, '?'),
-            f'not imported within {PROBE_TIMEOUT} s: a busy machine or a cold disk; run it again',
-        )
+        note = f'not imported within {PROBE_TIMEOUT} s: a busy machine or a cold disk; run it again'
+        return SLOW, '?', note
     if done.returncode == 0:
         answer = json.loads(done.stdout.strip().splitlines()[-1])
         return OK, answer['version'], answer['note']
