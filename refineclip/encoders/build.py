@@ -132,7 +132,12 @@ def _build_open_clip(
         )
         scale, bias = _logit_parameters(config)
     clip = DenseCLIP(
-        wrap_tower(visual, source.image_mean, source.image_std, position_interpolation),
+        wrap_tower(
+            visual,
+            source.image_mean,
+            source.image_std,
+            position_interpolation or source.position_interpolation,
+        ),
         text=library.text if text else None,
         logit_scale=scale,
         logit_bias=bias,

@@ -41,8 +41,6 @@ POSITION_INTERPOLATIONS: dict[str, Resize] = {
 
 # First match of a part of timm's architecture name.
 _OF_ARCHITECTURES = (
-    ('reg4_dinov2', 'bicubic-antialias'),  # dinov2/hub/backbones.py
-    ('dinov2', 'bicubic-offset'),  # dinov2/hub/backbones.py
     ('tipsv2', 'bilinear-antialias'),  # tips/pytorch/image_encoder.py
     ('vit_pe_', 'bilinear'),  # perception_models/core/vision_encoder/pe.py
     # The code beside each checkpoint on the hub, as recorded by timm.

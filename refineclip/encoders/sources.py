@@ -43,6 +43,8 @@ class ModelSource:
             centre), ``'longest'`` (and pad) or ``'squash'``.
         interpolation: How it resizes, ``'bicubic'`` or ``'bilinear'``.
         quick_gelu: The library says that these weights need quick GELU.
+        position_interpolation: How these weights' own code resizes position embeddings, where the
+            config says so beside ``model_cfg``; None leaves it to the family.
         tokenizer_factory: Makes the tokenizer, takes ``context_length``; None without text.
     """
 
@@ -54,6 +56,7 @@ class ModelSource:
     resize_mode: str = 'shortest'
     interpolation: str = 'bicubic'
     quick_gelu: bool = False
+    position_interpolation: str | None = None
     tokenizer_factory: Callable[..., Any] | None = None
 
 
@@ -161,6 +164,7 @@ def _from_config(name: str, config: dict[str, Any]) -> ModelSource:
     source.image_mean = tuple(preprocess.get('mean', source.image_mean))
     source.image_std = tuple(preprocess.get('std', source.image_std))
     _take_resizing(source, preprocess)
+    source.position_interpolation = config.get('position_interpolation')
     if 'text_cfg' in model_config:
         source.tokenizer_factory = partial(_make_tokenizer, model_config['text_cfg'])
     return source

@@ -93,7 +93,7 @@ def test_same_grid_is_untouched() -> None:
         ('vit_large_patch14_clip_224', 'bicubic'),
         ('vit_base_mci_224', 'bicubic'),
         ('vit_base_patch16_siglip_224', 'bicubic-antialias'),
-        ('vit_small_patch14_dinov2', 'bicubic-offset'),
+        ('vit_small_patch14_dinov2', 'bicubic-antialias'),
         ('vit_small_patch14_reg4_dinov2', 'bicubic-antialias'),
         ('vit_base_patch14_reg1_tipsv2', 'bilinear-antialias'),
         ('vit_pe_core_base_patch16_224', 'bilinear'),

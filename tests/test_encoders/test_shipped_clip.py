@@ -14,7 +14,7 @@ from refineclip.datasets.microworld import NAMED_KINDS, PROMPTS, Microworld
 from refineclip.datasets.microworld.merges import byte_pair_merges, vocabulary_size, write_merges
 from refineclip.datasets.microworld.vocabulary import WORDS
 from refineclip.encoders import RefinerCLIP, build_clip
-from refineclip.encoders.sources import ASSETS
+from refineclip.encoders.sources import ASSETS, resolve_source
 from refineclip.encoders.text import TextEmbedder
 
 FOLDER = ASSETS / 'microworld-clip'
@@ -101,3 +101,13 @@ def test_it_names_what_it_sees(shipped):
     kinds = torch.tensor([scene.kinds[0] for scene in scenes])
     assert len(kinds) > 20
     assert (found.argmax(dim=1) == kinds).float().mean() > 0.5
+
+
+def test_its_positions_are_resized_as_when_it_was_measured(shipped):
+    """Its config says so; the same config without that word follows its family."""
+    assert shipped.visual.position_interpolation == 'bicubic-antialias'
+    source = resolve_source('microworld-clip', 'shipped')
+    bare = build_clip({'model_cfg': source.config}, text=False)
+    assert bare.visual.position_interpolation == 'bicubic'
+    named = build_clip('microworld-clip', 'shipped', position_interpolation='bicubic')
+    assert named.visual.position_interpolation == 'bicubic'

@@ -128,6 +128,7 @@ class SegmentationRows:
             dense_mode=backbone.get('dense_mode', 'value'),
             model_kwargs=backbone.get('model_kwargs'),
             refiner_input=(backbone.get('refiner') or {}).get('input', 'block'),
+            position_interpolation=backbone.get('position_interpolation'),
         )
 
     def _load(self, row: str) -> None:

@@ -38,6 +38,7 @@ class EncoderLoader:
         refiner_input: ``input`` that the Refiners were trained with; a checkpoint's weights do not
             tell.
         seed: Seed of ``random``.
+        position_interpolation: See :class:`RefinerCLIP`.
     """
 
     def __init__(
@@ -47,12 +48,14 @@ class EncoderLoader:
         model_kwargs: dict[str, Any] | None = None,
         refiner_input: str = 'block',
         seed: int = 0,
+        position_interpolation: str | None = None,
     ) -> None:
         self.model = model
         self.dense_mode = dense_mode
         self.model_kwargs = model_kwargs
         self.refiner_input = refiner_input
         self.seed = seed
+        self.position_interpolation = position_interpolation
 
     def load(self, spec: str) -> nn.Module:
         """Build one row; see :func:`load_encoders`."""
@@ -81,6 +84,7 @@ class EncoderLoader:
             model_kwargs=self.model_kwargs,
             dense_mode=self.dense_mode,
             refiner=refiner,
+            position_interpolation=self.position_interpolation,
         )
 
     def _random(self) -> RefinerCLIP:
@@ -89,7 +93,11 @@ class EncoderLoader:
             # Such a name brings its weights along, and only its config is wanted.
             source = resolve_source(model, None)
             normalization = {'mean': source.image_mean, 'std': source.image_std}
-            model = {'model_cfg': source.config, 'preprocess_cfg': normalization}
+            model = {
+                'model_cfg': source.config,
+                'preprocess_cfg': normalization,
+                'position_interpolation': source.position_interpolation,
+            }
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             return self._build(model, None)
@@ -123,6 +131,7 @@ def load_encoders(
     refiner_input: str = 'block',
     seed: int = 0,
     device: str | torch.device = 'cpu',
+    position_interpolation: str | None = None,
 ) -> dict[str, Any]:
     """Build the encoders that an evaluation compares.
 
@@ -140,6 +149,7 @@ def load_encoders(
         refiner_input: ``input`` that the Refiners were trained with.
         seed: Seed of ``random``.
         device: Where the encoders go.
+        position_interpolation: See :class:`RefinerCLIP`.
 
     Returns:
         Row name -> encoder in eval mode without gradients, with ``dense``, ``image_embedding``,
@@ -155,7 +165,9 @@ def load_encoders(
         base, _ = split_tap(spec)
         if base not in (RANDOM, COLOUR) and not base.startswith(LOCAL_DIR):
             is_file_name(base)
-    loader = EncoderLoader(model, dense_mode, model_kwargs, refiner_input, seed)
+    loader = EncoderLoader(
+        model, dense_mode, model_kwargs, refiner_input, seed, position_interpolation
+    )
     encoders = {name: loader.load(spec) for name, spec in specs.items()}
     _check_one_architecture(encoders)
     _share_weights(encoders)

@@ -201,3 +201,10 @@ def test_names_of_specs(files: dict[str, str]) -> None:
     assert is_own_checkpoint(files['stage2'])
     assert not is_own_checkpoint(files['library'])
     assert not is_own_checkpoint('openai')
+
+
+def test_rows_resize_positions_alike(files: dict[str, str]) -> None:
+    specs = {'library': files['library'], 'student': files['refined_epoch_1'], 'random': 'random'}
+    for name in ('bicubic', 'bicubic-antialias'):
+        rows = load_encoders(specs, TOWER, position_interpolation=name)
+        assert {row.visual.position_interpolation for row in rows.values()} == {name}
