@@ -6,7 +6,6 @@ import contextlib
 import logging
 import warnings
 from collections.abc import Iterator
-from typing import Any
 
 import matplotlib
 from matplotlib import font_manager
@@ -56,7 +55,7 @@ def missing_letters(letters: str, font: str) -> str:
     return ''.join(one for one in letters if one.isprintable() and not _has(glyphs, one))
 
 
-def _has(glyphs: Any, letter: str) -> bool:
+def _has(glyphs: FT2Font, letter: str) -> bool:
     return glyphs.get_char_index(ord(letter)) != 0
 
 
