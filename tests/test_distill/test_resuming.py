@@ -86,6 +86,7 @@ def run(optimizer: str = 'AdamW', **model: Any) -> Config:
     [
         (dict(method='sc-rla'), r"model\.method: 'rla' there, 'sc-rla' here"),
         (dict(loss=dict(weight=2.0)), r'model\.loss\.weight: 1\.0 there, 2\.0 here'),
+        (dict(type='B', x=1), r"another \(model\.type: 'A' there, 'B' here\)"),
         (dict(extra=1), r'model\.extra: None there, 1 here'),
         (dict(file='/new/other.pth'), r"model\.file: '/old/w\.pth' there"),
         (dict(optimizer='SGD'), r"optim_wrapper\.optimizer\.type: 'AdamW' there, 'SGD' here"),

@@ -112,6 +112,9 @@ def _differences(name: str, old: Any, new: Any) -> Iterator[tuple[str, Any, Any]
     if old is _UNKNOWN or new is _UNKNOWN:
         return
     if isinstance(old, Mapping) and isinstance(new, Mapping):
+        if old.get('type') != new.get('type'):  # the keys of another class say nothing
+            yield f'{name}.type', old.get('type'), new.get('type')
+            return
         for key in dict.fromkeys((*old, *new)):
             if key not in _FREE:
                 yield from _differences(f'{name}.{key}', old.get(key), new.get(key))
