@@ -7,13 +7,16 @@ from collections.abc import Sequence
 from torch import Tensor
 
 
-def check_finite(values: Tensor, what: str, sources: Sequence[object]) -> None:
+def check_finite(
+    values: Tensor, what: str, sources: Sequence[object], model: str | None = None
+) -> None:
     """Refuse values that are not finite: an argmax over NaN names a class as if it were sure.
 
     Args:
         values: (B, ...), one row per source.
         what: What they are, for the error: 'features', 'scores'.
         sources: B names, as image files.
+        model: Whose they are, where several are compared.
 
     Raises:
         ValueError: Naming the first source with NaN or infinity, and what to do.
@@ -22,8 +25,9 @@ def check_finite(values: Tensor, what: str, sources: Sequence[object]) -> None:
         return
     finite = values.reshape(len(values), -1).isfinite().all(dim=1)
     first = sources[int((~finite).nonzero()[0])]
+    whose = '' if model is None else f' from {model!r}'
     raise ValueError(
-        f'expected finite {what}, got NaN or infinity for {first}; check the weights (was the '
-        'training that saved them finite?) and the precision (float16 overflows where bfloat16 and '
+        f'expected finite {what}, got NaN or infinity{whose} for {first}; check the weights '
+        '(was their training finite?) and the precision (float16 overflows where bfloat16 and '
         'float32 do not)'
     )

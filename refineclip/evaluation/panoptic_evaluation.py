@@ -187,7 +187,7 @@ class PanopticEvaluation:
                 f'expected a map of {tuple(grid)} tokens, got {tuple(dense_map.shape[-2:])} from '
                 f'{name!r} for {path}; evaluate encoders of one patch size together'
             )
-        check_finite(dense_map[None], 'features', [f'{path} from {name!r}'])
+        check_finite(dense_map[None], 'features', [path], name)
 
     def spatial_scores(
         self, maps: Sequence[Tensor], measures: Sequence[str] | None = None

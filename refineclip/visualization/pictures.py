@@ -119,7 +119,7 @@ def as_map(dense: Tensor, name: str = 'map', source: object = 'a picture') -> Te
         one = one[0]
     if one.ndim != 3:
         raise ValueError(f'{name}: expected a map (D, h, w) of one image, got {tuple(dense.shape)}')
-    check_finite(one[None], 'features', [f'{source} from {name!r}'])
+    check_finite(one[None], 'features', [source], name)
     return one
 
 

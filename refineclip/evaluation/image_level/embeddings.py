@@ -164,8 +164,8 @@ def embed_images(
         kept += indices
         for tower, name in unique.items():
             embedded = encoders[name].image_embedding(images.to(device)).float().cpu()
-            sources = [f'{paths[index]} from {name!r}' for index in indices]
-            check_finite(embedded, 'image embeddings', sources)
+            sources = [paths[index] for index in indices]
+            check_finite(embedded, 'image embeddings', sources, name)
             rows[tower].append(F.normalize(embedded, dim=1))
     _tell_bad(bad, len(paths))
     joined = {tower: torch.cat(parts) for tower, parts in rows.items()}
