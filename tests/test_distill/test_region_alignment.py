@@ -74,6 +74,24 @@ def test_plain_scd_starts_without_a_gradient():
     assert max(g.abs().max() for g in gradients) < 1e-6
 
 
+def test_a_tower_without_class_token_embeds_crops_through_its_pool():
+    """SigLIP's: crops as the library pools them; a step moves the blocks, the pool stays."""
+    sizes = dict(embed_dim=16, depth=3, num_heads=2, img_size=32, patch_size=8)
+    student = dict(type='RefinerCLIP', model='timm/vit_base_patch16_siglip_224', model_kwargs=sizes)
+    model = build('r-sc-rla', student=student)
+    batch = region_batch(model)
+    with torch.no_grad():
+        crops = model.teacher_features(batch)['crops']
+        torch.testing.assert_close(crops, model.teacher.visual.model(batch.crops))
+    before = copy.deepcopy(model.state_dict())
+    model.train_step(raw_batch(), OptimWrapper(torch.optim.SGD(model.parameters(), lr=1.0)))
+    changed = {
+        name for name, value in model.state_dict().items() if not torch.equal(value, before[name])
+    }
+    assert changed
+    assert all(name.startswith('student.visual.model.blocks.') for name in changed)
+
+
 def test_rla_compares_rois_with_crop_embeddings():
     model = build('rla')
     batch = region_batch(model)
