@@ -121,15 +121,11 @@ class TestDINOv2(DenseViTTester):
         return library.norm(tokens[:, 0])
 
     def resize(self, position: Tensor, grid: tuple[int, int]) -> Tensor:
-        factors = ((grid[0] + 0.1) / 4, (grid[1] + 0.1) / 4)
-        return F.interpolate(position, scale_factor=factors, mode='bicubic')
+        return F.interpolate(position, grid, mode='bicubic', antialias=True)
 
 
 class TestDINOv2Registers(TestDINOv2):
     name = 'vit_small_patch14_reg4_dinov2'
-
-    def resize(self, position: Tensor, grid: tuple[int, int]) -> Tensor:
-        return F.interpolate(position, grid, mode='bicubic', antialias=True)
 
 
 class TestDINOv3(TestDINOv2):

@@ -187,10 +187,10 @@ def test_timm_layout_of_a_real_file(shared_data: Path) -> None:
     library = timm.create_model('vit_small_patch14_dinov2', num_classes=0).eval()
     library.load_state_dict(load_file(file))
     images = torch.randn(1, 3, 224, 224)
-    # DINOv2's own rule at 224 px: bicubic, the scale that of 16.1 tokens.
+    # timm's rule at 224 px.
     class_slot, old = library.pos_embed.split([1, 37 * 37], dim=1)
     old = old.transpose(1, 2).unflatten(2, (37, 37))
-    new = F.interpolate(old, scale_factor=(16.1 / 37, 16.1 / 37), mode='bicubic')
+    new = F.interpolate(old, (16, 16), mode='bicubic', antialias=True)
     library.set_input_size((224, 224))
     library.pos_embed = nn.Parameter(torch.cat((class_slot, new.flatten(2).mT), dim=1))
     with torch.no_grad():
