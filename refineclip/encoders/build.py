@@ -96,14 +96,18 @@ def _build_timm(
                 f'expected a file or one of the tags {tags} of {arch}, got {pretrained!r}'
             )
         name = f'{arch}.{pretrained}'
+    kwargs = {'num_classes': 0, **model_kwargs}
+    # timm would resize positions by its own rule, whatever the family's, to another image size.
+    from_native = pretrained is not None and not from_file and 'img_size' in kwargs
     tower = timm.create_model(
-        name,
-        pretrained=pretrained is not None and not from_file,
-        **{'num_classes': 0, **model_kwargs},
+        name, pretrained=pretrained is not None and not from_file and not from_native, **kwargs
     )
     config = tower.pretrained_cfg
     clip = DenseCLIP(TimmViT(tower, config['mean'], config['std'], position_interpolation))
-    if pretrained is not None and from_file:
+    if from_native:
+        del kwargs['img_size']
+        load_weights(clip, name, timm.create_model(name, pretrained=True, **kwargs).state_dict())
+    elif pretrained is not None and from_file:
         load_weights(clip, pretrained)
     return clip
 
@@ -153,7 +157,23 @@ def _tokenizer_factory(source: ModelSource, config: dict[str, Any]) -> Callable[
     if source.tokenizer_factory is None or 'text_cfg' not in config:
         return None
     context_length = config['text_cfg'].get('context_length', CLIPTextCfg.context_length)
-    return partial(source.tokenizer_factory, context_length=context_length)
+    return partial(_make_tokenizer, source, context_length)
+
+
+def _make_tokenizer(source: ModelSource, context_length: int) -> Any:
+    """Make the source's tokenizer.
+
+    Raises:
+        ValueError: If it needs a package that is not installed.
+    """
+    assert source.tokenizer_factory is not None
+    try:
+        return source.tokenizer_factory(context_length=context_length)
+    except ImportError as error:
+        raise ValueError(
+            f'expected the packages of the tokenizer of {source.name} (SigLIP and MetaCLIP 2 need '
+            f'transformers), got: {error}; pip install transformers'
+        ) from error
 
 
 def _clean_config(config: dict[str, Any], model_kwargs: dict[str, Any]) -> dict[str, Any]:

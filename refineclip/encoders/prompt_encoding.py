@@ -18,7 +18,7 @@ def encode_prompts(text: Any, tokens: Tensor) -> Tensor:
     Returns:
         ``(C, D)``, not normalised.
     """
-    if not _ends_at_text(text):
+    if not ends_at_text(text):
         return text(tokens)
     end = (
         tokens.argmax(-1)
@@ -36,7 +36,7 @@ def encode_prompts(text: Any, tokens: Tensor) -> Tensor:
     return projection(pooled) if isinstance(projection, nn.Linear) else pooled @ projection
 
 
-def _ends_at_text(text: Any) -> bool:
+def ends_at_text(text: Any) -> bool:
     """Tell whether a tower is causal, without class token, and pooled at the end of the text."""
     return (
         isinstance(text, TextTransformer)

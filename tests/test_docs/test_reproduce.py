@@ -41,6 +41,20 @@ def test_configs_of_the_tables_are_there():
     assert named <= CONFIGS.keys()
 
 
+def test_cells_are_numbers():
+    """What a row costs and reaches is a number, or a dash where none is known."""
+    tables = re.findall(r'(?:^\|.*\n)+', PAGE, flags=re.MULTILINE)
+    hours = []
+    for head, _, *rows in (table.splitlines() for table in tables):
+        if head.endswith('GPU-hours |'):
+            hours += [row.split('|')[-2].strip() for row in rows]
+    assert hours
+    number = r'(-|\d+\.\d)'
+    wrong = [cell for cell in hours if not re.match(rf'{number}(( \+|,( and)?) {number}|$)', cell)]
+    assert wrong == []
+    assert re.findall(r'@\w+@', PAGE) == []
+
+
 @pytest.mark.parametrize('command', commands(), ids=' '.join)
 def test_command(command):
     assert (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,31 @@ def test_siglip_name_brings_its_normalisation() -> None:
     vision = dict(timm_model_name='refineclip_toy_siglip')
     clip = build_clip('ViT-B-16-SigLIP', text=False, model_kwargs=dict(vision_cfg=vision))
     assert clip.visual.image_mean == clip.visual.image_std == (0.5, 0.5, 0.5)
+
+
+def test_timm_tag_at_another_image_size(tmp_path: Path) -> None:
+    """Positions are resized by the family's rule, plain bilinear, and not by timm's."""
+    name, small = 'vit_pe_spatial_tiny_patch16_512', dict(embed_dim=32, depth=1, num_heads=2)
+    library = timm.create_model(name, num_classes=0, **small)
+    torch.save(library.state_dict(), tmp_path / 'a.pth')
+    kwargs = dict(small, img_size=64, pretrained_cfg_overlay=dict(file=str(tmp_path / 'a.pth')))
+    visual = build_clip(f'timm/{name}', 'fb', model_kwargs=kwargs).visual
+    assert visual.native_size == (64, 64)
+    grid = library.pos_embed[:, -32 * 32 :].transpose(1, 2).unflatten(2, (32, 32))
+    expected = nn.functional.interpolate(grid, (4, 4), mode='bilinear').flatten(2).transpose(1, 2)
+    torch.testing.assert_close(visual.trunk.pos_embed[:, -16:], expected)
+    torch.testing.assert_close(visual.blocks[0].mlp.fc1.weight, library.blocks[0].mlp.fc1.weight)
+
+
+def test_tokenizer_whose_package_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, 'transformers', None)
+    kwargs = dict(
+        vision_cfg=dict(timm_model_name='refineclip_toy_siglip'),
+        text_cfg=dict(width=16, heads=2, layers=1, vocab_size=9),
+    )
+    clip = build_clip('ViT-B-16-SigLIP2', model_kwargs=kwargs)
+    with pytest.raises(ValueError, match=r'of ViT-B-16-SigLIP2 .*pip install transformers'):
+        _ = clip.tokenizer
 
 
 def test_timm_name() -> None:

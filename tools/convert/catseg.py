@@ -148,19 +148,18 @@ def group(key: str) -> str:
     return '.'.join([*parts[: numbers[0]], '*']) if numbers else '.'.join([*parts[:-1], '*'])
 
 
-def resize_position(position: Tensor, num_tokens: int) -> Tensor:
-    """Resize a position embedding ``(1 + n * n, W)`` to another square grid, as the release does.
+def resize_positions(position: Tensor, num_tokens: int) -> Tensor:
+    """Resize a position embedding ``(1 + n * n, W)`` to another square grid.
 
-    Bicubic without smoothing, where :func:`timm.layers.resample_abs_pos_embed` smooths: the trained
-    aggregator has seen this one.
+    Plain bicubic whatever the config says: it is what the trained aggregator has seen.
     """
     import torch
-    import torch.nn.functional as F
+
+    from refineclip.encoders.position_interpolation import resize_position
 
     old, new = (round((count - 1) ** 0.5) for count in (len(position), num_tokens))
-    grid = position[1:].T.unflatten(1, (old, old))[None]
-    grid = F.interpolate(grid, (new, new), mode='bicubic', align_corners=False)
-    return torch.cat([position[:1], grid[0].flatten(1).T])
+    patches = resize_position(position[None, 1:], (old, old), (new, new), 'bicubic')
+    return torch.cat([position[:1], patches[0]])
 
 
 def build_expected(config: Path) -> dict[str, Tensor]:
@@ -229,7 +228,7 @@ def main(argv: list[str] | None = None) -> int:
     expected = build_expected(config)
     if position in state and state[position].shape != expected[position].shape:
         print(f'       {position}: resized from {len(state[position])} tokens')
-        state[position] = resize_position(state[position], len(expected[position]))
+        state[position] = resize_positions(state[position], len(expected[position]))
     holes = [f'no rule for {key}' for key in unknown] + check(state, expected)
     for hole in holes:
         print(f'catseg: {hole}', file=sys.stderr)

@@ -6,6 +6,7 @@ without values: one image goes through it here, with random weights, and is coun
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -17,6 +18,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from refineclip.distill.cost import count_parameters, without_weights
+from refineclip.encoders.prompt_encoding import ends_at_text
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -72,7 +74,16 @@ def build_host(config: Config) -> Any:
     if hasattr(model, 'set_vocabulary') and not getattr(model, 'vocabulary', True):
         # A training data set that brings its words through a hook.
         model.set_vocabulary([f'class {index}' for index in range(num_classes(config))])
+    text = getattr(model, 'text_encoder', None)
+    if text is not None and not ends_at_text(text.text):
+        # All positions are computed whatever the words, and SigLIP's tokenizer needs a download.
+        text.tokenizer = partial(_first_words, context_length=text.text.context_length)
     return model.train()
+
+
+def _first_words(prompts: list[str], context_length: int) -> Tensor:
+    """Stand in for a tokenizer: the first word of the vocabulary everywhere."""
+    return torch.zeros(len(prompts), context_length, dtype=torch.long)
 
 
 def _random_text(classifier: dict[str, Any], backbone: dict[str, Any]) -> Tensor:

@@ -288,11 +288,6 @@ def _check_backbone(backbone: Any) -> None:
             f'CATSeg: expected out_indices of two intermediate blocks and the last one, ({last}), '
             f'got {indices}'
         )
-    if backbone.dense_mode == 'value-cls' and backbone.visual.num_prefix_tokens == 0:
-        raise ValueError(
-            "CATSeg: dense_mode='value-cls' gives every token the residual of the class token, "
-            "which this tower has not (SigLIP); take dense_mode='value', where each keeps its own"
-        )
     if backbone.pyramid.projections is not None or backbone.pyramid.scales is not None:
         raise ValueError(
             'CATSeg: expected a backbone without out_channels and out_strides, got one with them; '

@@ -55,6 +55,19 @@ def test_segmentor_learns_in_its_towers(repo_root):
     assert cost['flops_per_image']['backward'] > cost['flops_per_image']['forward']
 
 
+def test_no_tokenizer_is_asked_where_all_positions_count(repo_root):
+    """SigLIP's needs a download, and what its text tower computes depends on no word."""
+    config = Config.fromfile(repo_root / CAT_SEG)
+    text = dict(context_length=8, vocab_size=9, width=16, heads=2, layers=1, no_causal_mask=True)
+    config.model.text_encoder.model = dict(
+        embed_dim=build_host(config).backbone.embed_dim,
+        vision_cfg=dict(width=16, layers=1, head_width=8, image_size=16, patch_size=8),
+        text_cfg=dict(**text, pool_type='last', hf_tokenizer_name='none/none'),
+    )
+    model = build_host(config)
+    assert model.embed_vocabulary().shape == (22, model.backbone.embed_dim)
+
+
 def test_images_of_published_data_sets():
     coco = dict(data_root='x', ann_file='z/instances_train2017_seen_2_65_cat.json')
     dataset = Config({**coco, 'data_prefix': dict(img='train2017/')})

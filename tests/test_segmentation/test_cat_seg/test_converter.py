@@ -152,7 +152,7 @@ def test_wrong_files(tool, tmp_path, capsys):
 
 def test_positions_are_resized_without_smoothing(tool):
     position = torch.randn(1 + 7 * 7, 3)
-    resized = tool.resize_position(position, 1 + 12 * 12)
+    resized = tool.resize_positions(position, 1 + 12 * 12)
     assert torch.equal(resized[0], position[0])
     grid = position[1:].view(7, 7, 3).permute(2, 0, 1)[None]
     expected = torch.nn.functional.interpolate(grid, (12, 12), mode='bicubic')[0]
