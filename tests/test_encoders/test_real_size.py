@@ -28,7 +28,6 @@ from refineclip.encoders.build import build_clip
         'MobileCLIP2-L-14',
         'timm/vit_pe_spatial_base_patch16_512',
         'timm/vit_base_patch16_radio_v3',
-        'timm/vit_so400m_patch16_radio_v4',
         'timm/vit_base_patch14_reg1_tipsv2',
     ],
 )
