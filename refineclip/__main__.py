@@ -32,7 +32,7 @@ TASKS = {
     'measure and see': {
         'evaluate': (
             'measure encoders side by side: regions, spatial awareness, image level',
-            'spatial --data data/coco --model ViT-B-16 --models frozen=openai refined=FILE',
+            'spatial --data data/coco --model ViT-B-16-quickgelu --models a=openai b=FILE',
         ),
         'draw': (
             'draw dense maps of encoders side by side, or a report of all figures',

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import open_clip
 import pytest
@@ -35,6 +37,35 @@ def read(path: Path) -> Config:
 
 def model_of(stem: str, folder: Path = FVIT) -> ConfigDict:
     return read(folder / f'{stem}.py').model
+
+
+def towers(node: Any) -> Iterator[tuple[str, str]]:
+    """Every name of a library's model that stands beside a tag, anywhere in a config."""
+    if isinstance(node, dict):
+        if isinstance(node.get('model'), str) and isinstance(node.get('pretrained'), str):
+            yield node['model'], node['pretrained']
+        node = list(node.values())
+    if isinstance(node, list | tuple):
+        for one in node:
+            yield from towers(one)
+
+
+@pytest.mark.parametrize(
+    'path',
+    [
+        path
+        for name in ('openai', 'dfn')
+        for path in sorted(ROOT.glob(f'configs/*/*/*_{name}-*.py'))
+    ],
+    ids=lambda path: path.stem,
+)
+def test_quick_gelu_is_in_the_name(path: Path) -> None:
+    """So it stays when a file takes the place of the tag, which knows of it."""
+    found = set(towers(read(path).to_dict()))
+    assert found
+    for model, tag in found:
+        asked = open_clip.get_pretrained_cfg(model, tag)['quick_gelu']
+        assert open_clip.get_model_config(model)['quick_gelu'] is asked is True
 
 
 @pytest.mark.parametrize(('target', 'share'), [('coco', 0.2), ('objects365', 0.3), ('voc', 0.3)])

@@ -16,9 +16,12 @@ from torch import Tensor
 
 from . import transformers_layout as transformers
 from .dense_vit import DenseViT
+from .open_clip_vit import OpenCLIPViT
 from .renamed_state import OPENAI_SCALARS, Renamed, State
 from .timm_layout import rename_timm
 from .timm_vit import TimmViT
+
+_RADIO_HUB = 'base_model.'
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,12 @@ def detect_layout(state: Mapping[str, Tensor]) -> KeyLayout:
     for layout in LAYOUTS:
         if layout.matches(state):
             return layout
+    if any(key.startswith(_RADIO_HUB) for key in state):
+        raise ValueError(
+            f"expected C-RADIO's model.safetensors (radio_model.*), got RADIO's file of torch.hub "
+            f'({_RADIO_HUB}*); take the safetensors file of the same model, or a tag of timm '
+            "('timm/vit_base_patch16_radio_v3', 'c_radio')"
+        )
     raise ValueError(
         f'expected one of the key layouts {[layout.name for layout in LAYOUTS]}, got keys like '
         f'{list(state)[:5]} ({len(state)} in all); rename them to one of these layouts'
@@ -100,6 +109,7 @@ def choose_owner(owners: set[str]) -> str:
 
 def _rename_open_clip(state: State, visual: DenseViT) -> Renamed:
     """Move open_clip's and OpenAI's names to ``visual.model.*`` and ``text.*``."""
+    _check_builder(state, visual, 'visual.')
     renamed = Renamed({})
     for key, tensor in convert_to_custom_text_state_dict(state).items():
         if key in OPENAI_SCALARS:
@@ -113,7 +123,30 @@ def _rename_open_clip(state: State, visual: DenseViT) -> Renamed:
 
 def _rename_open_clip_vision(state: State, visual: DenseViT) -> Renamed:
     """Move the names of an open_clip vision tower saved alone."""
+    _check_builder(state, visual, '')
     return Renamed({'visual.model.' + key: tensor for key, tensor in state.items()})
+
+
+def _check_builder(state: State, visual: DenseViT, owner: str) -> None:
+    """Raise a ValueError if the layers of a file are open_clip's and the tower timm's, or reverse.
+
+    Args:
+        state: The file.
+        visual: The tower.
+        owner: Prefix of the tower in the file.
+    """
+    if isinstance(visual, TimmViT) and f'{owner}conv1.weight' in state:
+        raise ValueError(
+            f'expected the layers of a tower of timm, got {owner}conv1.* and transformer.*, as in '
+            "files of OpenAI, of open_clip's own ViTs and of Perception Encoder's authors; for the "
+            "last take the tag ('meta' of open_clip, 'fb' of timm) or its file, for the others a "
+            "model such as 'ViT-B-16'"
+        )
+    if isinstance(visual, OpenCLIPViT) and any(key.startswith(f'{owner}trunk.') for key in state):
+        raise ValueError(
+            f"expected the layers of open_clip's own ViT, got {owner}trunk.*, a tower of timm; "
+            'choose the model of the file'
+        )
 
 
 def _rename_eva_clip(state: State, visual: DenseViT) -> Renamed:

@@ -174,6 +174,12 @@ class RefinerCLIP(BaseModule):
             return
         path, owner = cfg['checkpoint'], cfg.get('prefix', '')
         state = read_checkpoint(path)
+        if not has_submodule(state, f'{owner}visual.model.'):
+            raise ValueError(
+                f'init_cfg.checkpoint: expected what stage 2 saves ({owner}visual.model.*), got '
+                f'keys like {list(state)[:3]} in {path}; weights of a library or of other code go '
+                'into pretrained, which knows their names'
+            )
         load_submodule(self.visual, path, f'{owner}visual.', state)
         if self.pyramid.projections is not None and has_submodule(state, f'{owner}pyramid.'):
             load_submodule(self.pyramid, path, f'{owner}pyramid.', state)

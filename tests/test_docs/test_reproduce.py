@@ -87,6 +87,14 @@ def test_keys_of_the_text_are_those_of_the_configs():
     detector = load('fvit_eva02-vit-b16_8xb8-amp-3e_ov-coco-640.py')
     assert holds(detector, 'model.roi_head.score_fusion.vlm_temperature')
     assert holds(detector, 'model.backbone.init_cfg.checkpoint')
+    # Other people's files have other names for the layers, which `pretrained` reads.
+    segmentor = load('cat-seg_eva02-vit-b16_1xb4-80k_coco-stuff164k-384x384.py')
+    assert holds(detector, 'model.backbone.pretrained')
+    assert holds(segmentor, 'model.backbone.pretrained')
+    assert re.findall('their files? [^|]*', PAGE) == [
+        'their files as `model.backbone.pretrained` ',
+        'their file as `model.backbone.pretrained` ',
+    ]
 
 
 @pytest.mark.parametrize('path', re.findall(r'work_dirs/([\w.-]+)/', PAGE))

@@ -126,6 +126,19 @@ def test_a_file_that_does_not_fit_is_an_error(tmp_path):
         ).init_weights()
 
 
+def test_a_library_s_file_goes_into_pretrained(tmp_path, images):
+    trained = RefinerCLIP(TOWER)
+    state = {key.replace('.model.', '.'): value for key, value in trained.state_dict().items()}
+    assert 'visual.conv1.weight' in state
+    torch.save(state, tmp_path / 'file.pt')
+    path = str(tmp_path / 'file.pt')
+    model = RefinerCLIP(TOWER, init_cfg=dict(type='Pretrained', checkpoint=path))
+    with pytest.raises(ValueError, match=r'stage 2 saves \(visual\.model.*go into pretrained'):
+        model.init_weights()
+    model = RefinerCLIP(TOWER, pretrained=path)
+    torch.testing.assert_close(model.dense(images), trained.dense(images))
+
+
 @pytest.mark.parametrize(
     ('kwargs', 'message'),
     [

@@ -154,3 +154,53 @@ def test_file_of_another_width(tmp_path: Path) -> None:
     wide = timm.create_model('vit_tiny_patch16_224', num_classes=0, **dict(SMALL, embed_dim=64))
     with pytest.raises(ValueError, match='another model size'):
         load('vit_tiny_patch16_224', wide.state_dict(), tmp_path)
+
+
+def radio_layout(library: nn.Module) -> State:
+    """Name the weights as C-RADIO's model.safetensors does."""
+    state: State = {}
+    for key, value in library.state_dict().items():
+        if key.startswith('blocks.'):
+            state[key] = value
+    patch = library.patch_embed.proj.weight
+    state['patch_generator.embedder.weight'] = patch.flatten(1)
+    state['patch_generator.pos_embed'] = library.pos_embed
+    tokens = torch.cat((library.cls_token, library.reg_token), dim=1)
+    state['patch_generator.cls_token.token'] = tokens[0]
+    state = {f'radio_model.model.{key}': value.detach().clone() for key, value in state.items()}
+    state['radio_model.input_conditioner.norm_mean'] = torch.full((3, 1, 1), 0.5)
+    state['radio_model.summary_idxs'] = torch.arange(3)
+    return state
+
+
+def test_radio_file(tmp_path: Path) -> None:
+    """The published grid is larger than timm's; it is resized as RADIO does for an image."""
+    name = 'vit_base_patch16_radio_v3'
+    library = timm.create_model(name, num_classes=0, **SMALL).eval()
+    nn.init.zeros_(library.patch_embed.proj.bias)  # RADIO has none
+    ours = load(name, radio_layout(library), tmp_path)
+    images = torch.randn(1, 3, 64, 64)
+    torch.testing.assert_close(ours(images), library(images), atol=1e-5, rtol=1e-5)
+    half = load(name, radio_layout(library), tmp_path, img_size=32)
+    grid = library.pos_embed.transpose(1, 2).unflatten(2, (4, 4))
+    resized = nn.functional.interpolate(grid, (2, 2), mode='bilinear', align_corners=True)
+    torch.testing.assert_close(half.trunk.pos_embed, resized.flatten(2).transpose(1, 2))
+
+
+def test_file_of_torch_hub_is_named(tmp_path: Path) -> None:
+    state = {'base_model.blocks.0.norm1.weight': torch.ones(32)}
+    with pytest.raises(ValueError, match=r'radio_model\.\*\), got.*torch\.hub'):
+        load('vit_base_patch16_radio_v3', state, tmp_path)
+
+
+@pytest.mark.parametrize('owner', ['visual.', ''])
+def test_layers_of_another_library_are_named(owner: str, tmp_path: Path) -> None:
+    """Perception Encoder's own files, with text and without, and a timm tower for a native ViT."""
+    state = {f'{owner}conv1.weight': torch.ones(32, 3, 16, 16)}
+    state[f'{owner}transformer.resblocks.0.ln_1.weight'] = torch.ones(32)
+    with pytest.raises(ValueError, match=rf"timm, got {owner}conv1\.\*.*'meta' of open_clip"):
+        load('vit_pe_spatial_tiny_patch16_512', state, tmp_path)
+    torch.save({f'{owner}trunk.blocks.0.norm1.weight': torch.ones(32)}, tmp_path / 'a.pth')
+    kwargs = dict(vision_cfg=dict(width=32, layers=2, head_width=16))
+    with pytest.raises(ValueError, match=rf'got {owner}trunk\.\*, a tower of timm'):
+        build_clip('ViT-B-16', str(tmp_path / 'a.pth'), text=False, model_kwargs=kwargs)

@@ -80,7 +80,10 @@ def eva_clip_layout(clip: DenseCLIP) -> State:
     return state
 
 
-@pytest.mark.parametrize('family', ['open_clip', 'quick_gelu', 'eva02', 'siglip'])
+@pytest.mark.parametrize(
+    'family',
+    ['open_clip', 'quick_gelu', 'eva02', 'siglip', 'pe_core', 'mobileclip_b', 'mobileclip_l'],
+)
 def test_open_clip_layout(family: str, toy_configs: dict[str, Any], tmp_path: Path) -> None:
     library = CustomTextCLIP(**toy_configs[family])
     save_file(library.state_dict(), tmp_path / 'a.safetensors')

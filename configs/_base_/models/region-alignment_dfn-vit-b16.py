@@ -4,7 +4,7 @@ _base_ = './region-alignment.py'
 
 model = dict(
     data_preprocessor=dict(image_size=1024, crop_size=224),
-    student=dict(model='ViT-B-16', pretrained='dfn2b'),
+    student=dict(model='ViT-B-16-quickgelu', pretrained='dfn2b'),
     refiner=dict(
         checkpoint='work_dirs/refiner_dfn-vit-b16_1xb16-amp-1e_coco-448/epoch_1.pth',
     ),

@@ -5,7 +5,7 @@ _base_ = './region-alignment.py'
 
 model = dict(
     data_preprocessor=dict(image_size=896, crop_size=336),
-    student=dict(model='ViT-L-14-336', pretrained='openai'),
+    student=dict(model='ViT-L-14-336-quickgelu', pretrained='openai'),
     refiner=dict(
         checkpoint='work_dirs/refiner_openai-vit-l14-336_1xb16-amp-1e_coco-448/epoch_1.pth',
     ),

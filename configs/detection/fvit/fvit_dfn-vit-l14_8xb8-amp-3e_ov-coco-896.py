@@ -12,12 +12,12 @@ model = dict(
         mean=[122.7709, 116.7460, 104.0937],
         std=[68.5005, 66.6322, 70.3232],
     ),
-    backbone=dict(model='ViT-L-14', pretrained='dfn2b'),
+    backbone=dict(model='ViT-L-14-quickgelu', pretrained='dfn2b'),
     roi_head=dict(
         bbox_head=dict(
             classifier=dict(
                 learn_background=True,
-                text=dict(model='ViT-L-14', pretrained='dfn2b'),
+                text=dict(model='ViT-L-14-quickgelu', pretrained='dfn2b'),
             ),
         ),
     ),

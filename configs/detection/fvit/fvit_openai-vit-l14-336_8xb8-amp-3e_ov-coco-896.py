@@ -12,12 +12,12 @@ model = dict(
         mean=[122.7709, 116.7460, 104.0937],
         std=[68.5005, 66.6322, 70.3232],
     ),
-    backbone=dict(model='ViT-L-14-336', pretrained='openai'),
+    backbone=dict(model='ViT-L-14-336-quickgelu', pretrained='openai'),
     roi_head=dict(
         bbox_head=dict(
             classifier=dict(
                 learn_background=True,
-                text=dict(model='ViT-L-14-336', pretrained='openai'),
+                text=dict(model='ViT-L-14-336-quickgelu', pretrained='openai'),
             )
         ),
     ),

@@ -5,4 +5,4 @@ _base_ = [
     '../../_base_/default_runtime.py',
 ]
 
-model = dict(encoder=dict(model='ViT-B-16', pretrained='dfn2b'))
+model = dict(encoder=dict(model='ViT-B-16-quickgelu', pretrained='dfn2b'))

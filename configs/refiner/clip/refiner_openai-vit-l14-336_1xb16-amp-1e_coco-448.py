@@ -5,4 +5,4 @@ _base_ = [
     '../../_base_/default_runtime.py',
 ]
 
-model = dict(encoder=dict(model='ViT-L-14-336', pretrained='openai'))
+model = dict(encoder=dict(model='ViT-L-14-336-quickgelu', pretrained='openai'))

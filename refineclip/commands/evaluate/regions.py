@@ -188,6 +188,8 @@ def run(args: argparse.Namespace) -> int:
             'text': texts.source,
             'text_head': args.text_head,
         }
+        # Crops are cut as the rules say, one factor for things and one for stuff.
+        del settings['preprocessing']['crop_enlarge']
         content: dict[str, Any] = {'kind': 'regions', 'settings': settings}
         content |= as_json(scores, differences)
         write_json(args.json, {**content, 'environment': environment()})

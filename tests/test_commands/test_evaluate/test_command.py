@@ -87,6 +87,9 @@ def test_protocols(
     found, scores = settings('--image-size', '512')
     assert found['protocol'] == 'clipself'
     assert found['rules']['normalize_tokens'] is True
+    # One place says how crops are enlarged.
+    assert found['rules']['crop_enlarge'] == [1.5, 1.0]
+    assert 'crop_enlarge' not in found['preprocessing']
     # Its own texts, precomputed.
     names = [c['name'] for c in CATEGORIES]
     texts = class_texts(names, names, model=clip, pretrained=clip, class_names='raw').embeddings
