@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from refineclip.datasets.coco_json import read_json
 from refineclip.datasets.image_folder import images_below
 from refineclip.datasets.image_io import IMAGE_SUFFIXES
+from refineclip.encoders.name_files import read_text
 
 _NAME_FILES = ('classes.json', 'classes.txt')
 _WORDNET_ID = re.compile(r'n\d{8}')
@@ -141,11 +142,7 @@ def read_class_names(path: str | Path, folders: Sequence[str]) -> list[str]:
     if path.suffix == '.json':
         content = read_json(path, 'class names')
     else:
-        try:
-            text = path.read_text(encoding='utf-8-sig')
-        except UnicodeDecodeError as error:
-            raise ValueError(f'{path}: expected class names in utf-8, got {error}') from error
-        content = _parse_lines(text, folders, path)
+        content = _parse_lines(read_text(path), folders, path)
     if isinstance(content, list):
         if len(content) != len(folders):
             raise ValueError(

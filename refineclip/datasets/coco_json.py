@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import logging
+import math
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+
+from mmengine.logging import print_log
 
 Record = dict[str, Any]
 
@@ -92,6 +96,108 @@ def check_records(
             )
 
 
+def check_values(
+    path: str | Path,
+    where: str,
+    records: Sequence[Record],
+    key: str,
+    fits: Callable[[Any], bool],
+    wanted: str,
+) -> None:
+    """Refuse records whose value under a key is of another kind; none (null) is let through.
+
+    Args:
+        path: The file, for the error.
+        where: What holds the records, as 'categories'.
+        records: The records.
+        key: The key.
+        fits: Whether a value is right: :func:`is_number`, :func:`is_flag`, :func:`is_box`, ...
+        wanted: What is right, for the error.
+
+    Raises:
+        ValueError: Naming file, key and the first record that does not fit.
+    """
+    for index, record in enumerate(records):
+        value = record.get(key)
+        if value is not None and not fits(value):
+            raise ValueError(
+                f'{path}: expected {wanted} as {key!r} in each of {where}, got {value!r} in '
+                f'{where}[{index}]: {shown(record)}'
+            )
+
+
+def check_ids(path: str | Path, where: str, records: Sequence[Record], key: str = 'id') -> None:
+    """Refuse ids that are neither numbers nor texts, or some of either: 7 is not '7'.
+
+    Raises:
+        ValueError: Naming file, key and the first record that does not fit.
+    """
+    values = (record.get(key) for record in records)
+    first = next((value for value in values if value is not None), 0)
+    text = isinstance(first, str)
+    fits = _is_text if text else is_number
+    check_values(path, where, records, key, fits, 'a text like the first' if text else 'a number')
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value is a finite number."""
+    return type(value) is int or (type(value) is float and math.isfinite(value))
+
+
+def is_id(value: Any) -> bool:
+    """Whether a value is a number or a text."""
+    return is_number(value) or isinstance(value, str)
+
+
+def is_flag(value: Any) -> bool:
+    """Whether a value is 0 or 1; the text '0' is not, which Python takes for true."""
+    return isinstance(value, int) and value in (0, 1)
+
+
+def is_box(value: Any) -> bool:
+    """Whether a value is a list of four finite numbers."""
+    return isinstance(value, list) and len(value) == 4 and all(map(is_number, value))
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def check_images(path: str | Path, images: Sequence[Record]) -> None:
+    """Refuse images without id, of sizes that are no numbers, and ids that are written twice.
+
+    Raises:
+        ValueError: Naming the file and the record.
+    """
+    check_records(path, 'images', images, ('id',))
+    check_ids(path, 'images', images)
+    for key in ('width', 'height'):
+        check_values(path, 'images', images, key, is_number, 'a number')
+    for key in ('file_name', 'coco_url'):
+        check_values(path, 'images', images, key, _is_text, 'a text')
+    refuse_twins(path, 'image', images, 'id')
+
+
+def check_matches(path: str | Path, images: Sequence[Record], rows: Sequence[Record]) -> None:
+    """Warn of annotations whose ``image_id`` is of no image, an error if none is of one.
+
+    Raises:
+        ValueError: If there are annotations and images, and none fits.
+    """
+    known = {image['id'] for image in images}
+    strange = [row['image_id'] for row in rows if row['image_id'] not in known]
+    if not strange:
+        return
+    message = (
+        f'{path}: expected annotations of its images, got {len(strange)} of {len(rows)} with an '
+        f'image_id that none has (first: {strange[0]!r}; images begin with '
+        f'{[image["id"] for image in images[:2]]})'
+    )
+    if known and len(strange) == len(rows):
+        raise ValueError(f'{message}; take images and annotations from one file')
+    print_log(f'{message} and are left out', logger='current', level=logging.WARNING)
+
+
 def check_categories(path: str | Path, categories: Sequence[Record]) -> None:
     """Refuse categories without id or name, and one that is written twice.
 
@@ -99,15 +205,26 @@ def check_categories(path: str | Path, categories: Sequence[Record]) -> None:
         ValueError: Naming the file and the records.
     """
     check_records(path, 'categories', categories, ('id', 'name'))
+    check_ids(path, 'categories', categories)
+    check_values(path, 'categories', categories, 'name', _is_text, 'a text')
     for key in ('id', 'name'):
-        seen: dict[Any, Record] = {}
-        for category in categories:
-            first = seen.setdefault(category[key], category)
-            if first is not category:
-                raise ValueError(
-                    f'{path}: expected each category once, got two of {key} {category[key]!r}: '
-                    f'{shown(first)} and {shown(category)}; remove or rename one of them'
-                )
+        refuse_twins(path, 'category', categories, key)
+
+
+def refuse_twins(path: str | Path, what: str, records: Sequence[Record], key: str) -> None:
+    """Refuse two records of one value under a key.
+
+    Raises:
+        ValueError: Naming the file and both records.
+    """
+    seen: dict[Any, Record] = {}
+    for record in records:
+        first = seen.setdefault(record[key], record)
+        if first is not record:
+            raise ValueError(
+                f'{path}: expected each {what} once, got two of {key} {record[key]!r}: '
+                f'{shown(first)} and {shown(record)}; remove or rename one of them'
+            )
 
 
 def shown(record: Any) -> str:

@@ -15,12 +15,29 @@ from PIL import Image
 
 from refineclip.datasets.coco_json import (
     check_categories,
+    check_ids,
+    check_images,
+    check_matches,
     check_records,
+    check_values,
     file_name_of,
+    is_box,
+    is_flag,
+    is_id,
+    is_number,
     read_coco_json,
+    refuse_twins,
     shown,
 )
 from refineclip.datasets.image_io import read_image_size
+
+_SEGMENT_VALUES = (
+    ('id', is_number, 'a number, as in the PNG'),
+    ('category_id', is_id, 'a number or text'),
+    ('bbox', is_box, 'four numbers (x, y, width, height)'),
+    ('area', is_number, 'a number'),
+    ('iscrowd', is_flag, '0 or 1'),
+)
 
 
 @dataclass(frozen=True)
@@ -121,7 +138,8 @@ class CocoPanoptic:
     What the json may lack: ``supercategory`` (a class is then its own), ``isthing`` (a class is
     then a thing, with a warning), the ``iscrowd``, ``bbox`` and ``area`` of a segment (not a crowd;
     measured in the PNG), the ``width`` and ``height`` of an image (those of the PNG), the
-    ``file_name`` of an annotation (the image's, as PNG), and all that is not named here.
+    ``file_name`` of an annotation (the image's, as PNG), and all that is not named here. A box that
+    is empty or leaves the image is measured as well.
 
     Raises:
         FileNotFoundError: If the json, the image folder or the label folder is missing.
@@ -146,7 +164,7 @@ class CocoPanoptic:
             ann_file, 'panoptic annotations', ('images', 'annotations', 'categories')
         )
         self._read_categories(ann_file, content['categories'])
-        check_records(ann_file, 'images', content['images'], ('id',))
+        check_images(ann_file, content['images'])
         check_records(
             ann_file,
             'annotations',
@@ -154,6 +172,9 @@ class CocoPanoptic:
             ('image_id', 'segments_info'),
             'take panoptic_*.json, not instances_*.json',
         )
+        check_ids(ann_file, 'annotations', content['annotations'], 'image_id')
+        refuse_twins(ann_file, 'annotation', content['annotations'], 'image_id')
+        check_matches(ann_file, content['images'], content['annotations'])
         annotations = {a['image_id']: a for a in content['annotations']}
         self.images: list[PanopticImage] = [
             self._parse(ann_file, image, annotations[image['id']], root / split)
@@ -165,7 +186,8 @@ class CocoPanoptic:
         check_categories(ann_file, records)
         categories = sorted(records, key=lambda category: category['id'])
         self.classes: tuple[str, ...] = tuple(c['name'] for c in categories)
-        untold = sum('isthing' not in c for c in categories)
+        check_values(ann_file, 'categories', records, 'isthing', is_flag, '0 or 1')
+        untold = sum(c.get('isthing') is None for c in categories)
         if untold:
             print_log(
                 f"{ann_file}: {untold} of {len(categories)} categories have no 'isthing' and count "
@@ -174,7 +196,7 @@ class CocoPanoptic:
                 level=logging.WARNING,
             )
         self.is_thing: NDArray[np.bool_] = np.array(
-            [bool(c.get('isthing', True)) for c in categories]
+            [c.get('isthing') in (1, None) for c in categories]
         )
         names = [c.get('supercategory') or c['name'] for c in categories]
         self.supercategories: tuple[str, ...] = tuple(dict.fromkeys(names))
@@ -194,9 +216,8 @@ class CocoPanoptic:
             )
         label = annotation.get('file_name') or str(Path(name).with_suffix('.png'))
         label_path = ann_file.with_suffix('') / label
-        if 'width' in image and 'height' in image:
-            width, height = image['width'], image['height']
-        else:
+        width, height = image.get('width'), image.get('height')
+        if width is None or height is None:
             width, height = read_image_size(label_path)
         bare = PanopticImage(img_dir / name, label_path, width, height, ())
         return replace(bare, segments=self._parse_segments(ann_file, bare, annotation))
@@ -206,16 +227,21 @@ class CocoPanoptic:
     ) -> tuple[PanopticSegment, ...]:
         infos = annotation['segments_info']
         where = f'segments_info of image_id {annotation["image_id"]}'
+        if not isinstance(infos, list):
+            raise ValueError(f'{ann_file}: expected a list as {where}, got {shown(infos)}')
         check_records(ann_file, where, infos, ('id', 'category_id'))
+        for key, fits, wanted in _SEGMENT_VALUES:
+            check_values(ann_file, where, infos, key, fits, wanted)
+        infos = [_without_empty(info, image) for info in infos]
         measured = not all('bbox' in info and 'area' in info for info in infos)
         ids = image.read_ids() if measured else None
         segments = []
         for info in infos:
             if info['category_id'] not in self._index_of_id:
                 raise ValueError(
-                    f"expected one of the json's categories, got category id {info['category_id']} "
-                    f'in image {image.img_path.name}; the annotation file {ann_file} is '
-                    'inconsistent'
+                    "expected one of the json's categories, got category id "
+                    f'{info["category_id"]!r} in image {image.img_path.name}; the annotation file '
+                    f'{ann_file} is inconsistent'
                 )
             category = self._index_of_id[info['category_id']]
             if ids is not None:
@@ -241,6 +267,17 @@ class CocoPanoptic:
 
     def __iter__(self) -> Iterator[PanopticImage]:
         return iter(self.images)
+
+
+def _without_empty(info: dict[str, Any], image: PanopticImage) -> dict[str, Any]:
+    """A segment without what is null, and without a box that is empty or leaves the image."""
+    info = {key: value for key, value in info.items() if value is not None}
+    x, y, width, height = info.get('bbox', (0, 0, 0, 0))
+    # Tools round boxes outwards, by a pixel at most.
+    inside = min(x, y) >= -1 and x + width <= image.width + 1 and y + height <= image.height + 1
+    if min(width, height) <= 0 or not inside:
+        info.pop('bbox', None)
+    return info
 
 
 def _measure(mask: NDArray[np.bool_]) -> dict[str, Any]:

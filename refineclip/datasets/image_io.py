@@ -56,6 +56,7 @@ def read_image(path: str | Path, min_size: int = 32) -> Image.Image:
             16 bits per channel, is smaller than ``min_size``, or one side is more than
             ``MAX_ASPECT`` times the other.
     """
+    _check_file(path)
     try:
         content = Path(path).read_bytes()
     except OSError as error:
@@ -99,6 +100,7 @@ def read_image_size(path: str | Path) -> tuple[int, int]:
     Raises:
         BadImageError: The file is no image.
     """
+    _check_file(path)
     try:
         with Image.open(path) as image:
             # Pillow turns TIFF by itself, and says so in the size.
@@ -113,6 +115,17 @@ def read_image_size(path: str | Path) -> tuple[int, int]:
 def image_to_tensor(image: Image.Image) -> Tensor:
     """Turn an RGB image into a contiguous (3, H, W) uint8 tensor."""
     return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
+
+
+def _check_file(path: str | Path) -> None:
+    """Refuse pipes and devices, which are read without an end."""
+    path = Path(path)
+    try:
+        special = path.exists() and not path.is_file()
+    except OSError as error:  # a name too long, a folder that may not be entered
+        raise BadImageError(str(path), f'cannot be read ({error})') from error
+    if special:
+        raise BadImageError(str(path), 'no file' + (' but a folder' if path.is_dir() else ''))
 
 
 def _check_kind(image: Image.Image, path: str, min_size: int) -> None:

@@ -12,8 +12,15 @@ from pycocotools import mask as masks
 
 from refineclip.datasets.coco_json import (
     check_categories,
+    check_images,
+    check_matches,
     check_records,
+    check_values,
     file_name_of,
+    is_box,
+    is_flag,
+    is_id,
+    is_number,
     read_coco_json,
     shown,
 )
@@ -31,9 +38,11 @@ def read_annotations(path: str) -> dict[str, list[Record]]:
         ValueError: It is of another kind, lacks what a box needs, or has a category twice.
     """
     content = read_coco_json(path, 'boxes (COCO instances)', ('images', 'categories'))
-    content.setdefault('annotations', [])
+    if content.get('annotations') is None:
+        content['annotations'] = []
     check_categories(path, content['categories'])
     check_records(path, 'images', content['images'], ('id', 'width', 'height'))
+    check_images(path, content['images'])
     for image in content['images']:
         name = file_name_of(image)
         if name is None:
@@ -42,6 +51,7 @@ def read_annotations(path: str) -> dict[str, list[Record]]:
             )
         image['file_name'] = name
     complete_annotations(path, content)
+    check_matches(path, content['images'], content['annotations'])
     return content
 
 
@@ -62,16 +72,21 @@ def complete_annotations(path: str, content: dict[str, list[Record]]) -> None:
         ('image_id', 'category_id', 'bbox'),
         'take instances_*.json, not captions_*.json or panoptic_*.json',
     )
+    for key in ('image_id', 'category_id'):
+        check_values(path, 'annotations', rows, key, is_id, 'a number or text')
+    check_values(path, 'annotations', rows, 'area', is_number, 'a number')
+    for key in ('iscrowd', 'ignore'):
+        check_values(path, 'annotations', rows, key, is_flag, '0 or 1')
     images = {image['id']: image for image in content['images']}
     numbered = any('id' in row for row in rows)
     for index, row in enumerate(rows):
         box = row['bbox']
-        if not isinstance(box, list) or [isinstance(v, int | float) for v in box] != [True] * 4:
+        if not is_box(box):
             raise ValueError(
                 f"{path}: expected 'bbox' of four numbers (x, y, width, height), got {box!r} in "
                 f'annotations[{index}]: {shown(row)}'
             )
-        row.setdefault('iscrowd', 0)
+        row['iscrowd'] = row.get('iscrowd') or 0
         if not numbered:
             row['id'] = index + 1
         if not row.get('area') or row['area'] < 0:

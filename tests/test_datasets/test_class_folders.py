@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -118,3 +119,10 @@ def test_two_classes_of_one_name_are_warned_about(tmp_path, monkeypatch):
     (root / 'classes.txt').write_text('crane\ncrane\nheron')
     ClassFolders(root)
     assert '1 names stand for more than one class folder' in texts[0]
+
+
+def test_names_with_a_byte_order_mark(tmp_path: Path) -> None:
+    path = tmp_path / 'classes.txt'
+    for encoding in ('utf-8-sig', 'utf-16', 'utf-32'):
+        path.write_text('a café\nb chat\n', encoding=encoding)
+        assert read_class_names(path, ['a', 'b']) == ['café', 'chat']

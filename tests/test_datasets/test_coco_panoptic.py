@@ -191,3 +191,62 @@ def test_real_layout(shared_data: Path) -> None:
         assert len(rows) == segment.area
         box = (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
         np.testing.assert_allclose(segment.box, box, atol=1)
+
+
+def change(root: Path, where: str, **values: Any) -> None:
+    """Give the first record of a list other values."""
+    path = root / 'annotations/panoptic_val2017.json'
+    content = json.loads(path.read_text())
+    lists = {**content, 'segments': content['annotations'][0]['segments_info']}
+    lists[where][0].update(values)
+    path.write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize(
+    ('where', 'key', 'value'),
+    [
+        ('categories', 'id', '90'),
+        ('categories', 'id', [90]),
+        ('categories', 'name', 7),
+        ('categories', 'isthing', '0'),
+        ('images', 'id', '7'),
+        ('images', 'width', '4'),
+        ('images', 'file_name', 7),
+        ('segments', 'id', '300'),
+        ('segments', 'category_id', [90]),
+        ('segments', 'bbox', [2, 0, 2]),
+        ('segments', 'bbox', ['2', '0', '2', '2']),
+        ('segments', 'bbox', [float('nan')] * 4),
+        ('segments', 'area', '4'),
+        ('segments', 'iscrowd', '0'),
+    ],
+)
+def test_values_of_another_kind_are_named(root: Path, where: str, key: str, value: Any) -> None:
+    change(root, where, **{key: value})
+    with pytest.raises(ValueError, match=rf"panoptic_val2017\.json: expected .* '{key}'"):
+        CocoPanoptic(root)
+
+
+@pytest.mark.parametrize('box', [None, [0, 0, 0, 0], [-9, 0, 20, 2], [2, 0, 9, 2]])
+def test_a_box_that_is_none_is_measured_in_the_png(root: Path, box: list[int] | None) -> None:
+    change(root, 'segments', bbox=box)
+    assert CocoPanoptic(root)[0].segments[0].box == (2, 0, 4, 2)
+
+
+def test_null_is_as_absent(root: Path) -> None:
+    change(root, 'segments', bbox=None, area=None, iscrowd=None)
+    change(root, 'images', width=None, height=None)
+    change(root, 'categories', isthing=None)
+    dataset = CocoPanoptic(root)
+    assert (dataset[0].width, dataset[0].height, dataset[0].segments[0].area) == (4, 2, 4)
+    assert dataset.is_thing.tolist() == [True, True, True]
+
+
+def test_annotations_of_no_image_and_twins_are_said(root: Path) -> None:
+    change(root, 'annotations', image_id=70)
+    with pytest.raises(ValueError, match=r'1 of 1 with .*70; images begin with \[7, 8\]'):
+        CocoPanoptic(root)
+    change(root, 'annotations', image_id=7)
+    change(root, 'images', id=8)
+    with pytest.raises(ValueError, match='each image once, got two of id 8'):
+        CocoPanoptic(root)

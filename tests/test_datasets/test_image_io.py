@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import pickle
 from pathlib import Path
 
@@ -200,3 +201,16 @@ def test_any_error_on_damaged_metadata_names_the_file(tmp_path, monkeypatch):
     monkeypatch.setattr('refineclip.datasets.image_io.ImageOps.exif_transpose', fail)
     with pytest.raises(BadImageError, match=r'damaged.jpg.*encode'):
         read_image(tmp_path / 'damaged.jpg')
+
+
+def test_pipes_devices_and_folders_are_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / 'pipe.jpg')
+    (tmp_path / 'folder.jpg').mkdir()
+    (tmp_path / 'dangling.jpg').symlink_to(tmp_path / 'none')
+    for path in (tmp_path / 'pipe.jpg', tmp_path / 'folder.jpg', Path('/dev/zero')):
+        for read in (read_image, read_image_size):
+            with pytest.raises(BadImageError, match='no file'):
+                read(path)
+    for name in ('dangling.jpg', 'n' * 300):
+        with pytest.raises(BadImageError, match='cannot be read'):
+            read_image(tmp_path / name)
