@@ -5,6 +5,7 @@
     python -m benchmarks --quick           toy sizes, seconds: does everything run?
     python -m benchmarks table             the stored rows as markdown (--write PAGE: into a page)
     python -m benchmarks gpu ...           training steps of a config on a GPU (or, toy, a CPU)
+    python -m benchmarks chaos ...         kills, cut files, full disks, hostile inputs
 
 Each row runs in a forked process of its own, on one thread.
 """
@@ -118,6 +119,10 @@ def main(argv: list[str]) -> int:
         from .gpu import main as gpu
 
         return gpu(argv[1:])
+    if argv[:1] == ['chaos']:
+        from .chaos.command import main as chaos
+
+        return chaos(argv[1:])
     return run_rows(argv)
 
 

@@ -50,17 +50,19 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> None:
     """Encode the crops, fit, save."""
     args = parse_args(argv)
-    import numpy as np
-    import torch
 
     from refineclip.datasets.coco_panoptic import CocoPanoptic
     from refineclip.distill.region_preprocessor import RegionPreprocessor
     from refineclip.encoders.build import build_clip
+    from refineclip.encoders.checkpoint_file import read_array
     from refineclip.encoders.text_head import TextHead
     from refineclip.evaluation.regions.crop_features import encode_crops
 
     dataset = CocoPanoptic(args.data_root, args.split)
-    text = torch.from_numpy(np.load(args.text_embeddings)).float()
+    try:
+        text = read_array(args.text_embeddings).float()
+    except ValueError as error:
+        raise SystemExit(str(error)) from error
     if text.ndim != 2 or len(text) != len(dataset.classes):
         raise SystemExit(
             f'expected text embeddings of shape ({len(dataset.classes)}, T), one row per category '

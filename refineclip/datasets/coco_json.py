@@ -16,6 +16,46 @@ Record = dict[str, Any]
 _SHOWN = 200  # characters of a record in an error
 
 
+def is_number(value: Any) -> bool:
+    """Whether a value is a finite number."""
+    return type(value) is int or (type(value) is float and math.isfinite(value))
+
+
+def is_id(value: Any) -> bool:
+    """Whether a value is a number or a text."""
+    return is_number(value) or isinstance(value, str)
+
+
+def is_flag(value: Any) -> bool:
+    """Whether a value is 0 or 1; the text '0' is not, which Python takes for true."""
+    return isinstance(value, int) and value in (0, 1)
+
+
+def is_box(value: Any) -> bool:
+    """Whether a value is a list of four finite numbers."""
+    return isinstance(value, list) and len(value) == 4 and all(map(is_number, value))
+
+
+def _is_side(value: Any) -> bool:
+    return is_number(value) and value > 0
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and '\0' not in value
+
+
+# What a key holds in every file of the kind, where it is there.
+_VALUES: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    **dict.fromkeys(('id', 'image_id', 'category_id'), ('a whole number (or a text)', is_id)),
+    **dict.fromkeys(('width', 'height'), ('pixels, more than 0', _is_side)),
+    **dict.fromkeys(('file_name', 'coco_url', 'name', 'supercategory'), ('a text', _is_text)),
+    'caption': ('a text', _is_text),
+    'bbox': ('four numbers (x, y, width, height)', is_box),
+    'area': ('a number', is_number),
+    'segments_info': ('a list', lambda value: isinstance(value, list)),
+}
+
+
 def read_json(path: str | Path, wanted: str) -> Any:
     """Read a json file in any Unicode encoding, with or without a byte order mark.
 
@@ -94,6 +134,13 @@ def check_records(
                 f'{path}: expected {_quoted(keys)} in each of {where}, got none of '
                 f'{_quoted(lacking)} in {where}[{index}]: {shown(record)}{hint and "; " + hint}'
             )
+        for key, value in record.items():
+            what, fits = _VALUES.get(key, ('', None))
+            if fits is not None and value is not None and not fits(value):
+                raise ValueError(
+                    f'{path}: expected {what} as {key!r} in each of {where}, got {shown(value)} in '
+                    f'{where}[{index}]: {shown(record)}'
+                )
 
 
 def check_values(
@@ -137,30 +184,6 @@ def check_ids(path: str | Path, where: str, records: Sequence[Record], key: str 
     text = isinstance(first, str)
     fits = _is_text if text else is_number
     check_values(path, where, records, key, fits, 'a text like the first' if text else 'a number')
-
-
-def is_number(value: Any) -> bool:
-    """Whether a value is a finite number."""
-    return type(value) is int or (type(value) is float and math.isfinite(value))
-
-
-def is_id(value: Any) -> bool:
-    """Whether a value is a number or a text."""
-    return is_number(value) or isinstance(value, str)
-
-
-def is_flag(value: Any) -> bool:
-    """Whether a value is 0 or 1; the text '0' is not, which Python takes for true."""
-    return isinstance(value, int) and value in (0, 1)
-
-
-def is_box(value: Any) -> bool:
-    """Whether a value is a list of four finite numbers."""
-    return isinstance(value, list) and len(value) == 4 and all(map(is_number, value))
-
-
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str)
 
 
 def check_images(path: str | Path, images: Sequence[Record]) -> None:

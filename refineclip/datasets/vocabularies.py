@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -144,9 +145,20 @@ def check_vocabulary(
         raise ValueError(
             f'{where}: expected a name for every class, got empty ones at positions {empty[:5]}'
         )
+    unreadable = [position for position, name in enumerate(names) if any(map(_is_control, name))]
+    if unreadable:
+        raise ValueError(
+            f'{where}: expected names of readable characters, got control characters at positions '
+            f'{unreadable[:5]}: {names[unreadable[0]]!r}'
+        )
     if distinct and (twice := _positions_of_repeated(titles)):
         raise ValueError(f'{where}: expected each class name once, got {_describe(twice)}')
     return tuple(names)
+
+
+def _is_control(character: str) -> bool:
+    """Whether a character is neither written nor space: a control, or half of a UTF-16 pair."""
+    return unicodedata.category(character) in ('Cc', 'Cs') and not character.isspace()
 
 
 def numbered_titles(names: Sequence[str]) -> list[str]:

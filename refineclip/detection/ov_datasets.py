@@ -151,9 +151,13 @@ class OVLVISDataset(CountedBoxes, LVISV1Dataset):
         check_annotation_file(self.ann_file, 'tools/prepare/ov_lvis.py', self.backend_args)
         try:
             data_list = super().load_data_list()
-        except KeyError as error:
+        # LVIS's own reader takes the layout for granted.
+        except (ValueError, TypeError, AttributeError, LookupError) as error:
+            if _is_local(self.backend_args):
+                read_annotations(self.ann_file)  # names what is wrong where COCO's files have it
+            found = f'where a record lacks {error}' if isinstance(error, KeyError) else str(error)
             raise ValueError(
-                f'{self.ann_file}: expected an LVIS file, got one where a record lacks {error}'
+                f'{self.ann_file}: expected an LVIS file in UTF-8, got one {found}'
             ) from error
         classes = self.metainfo['classes']
         # LVIS numbers its classes from 1 in the order of their names, and mmdet takes all of them.

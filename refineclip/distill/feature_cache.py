@@ -10,12 +10,13 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import torch
 from mmengine.logging import print_log
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
+
+from refineclip.encoders.whole_files import read_cached, write_whole
 
 from .region_batch import RegionBatch
 
@@ -52,7 +53,7 @@ class FeatureCache:
             _tell_what_changed(Path(root), described)
         self.folder.mkdir(parents=True, exist_ok=True)
         if not (self.folder / VERSION).exists():
-            _write_whole(self.folder / VERSION, lambda path: path.write_text(text))
+            write_whole(self.folder / VERSION, lambda path: path.write_text(text))
 
     def path(self, img_path: str, boxes: Tensor) -> Path:
         """File of one image, with these boxes (R, 4) if the feature is about regions."""
@@ -77,10 +78,14 @@ class FeatureCache:
         owner = batch.boxes[:, 0].long()
         boxes = [batch.regions[owner == i] for i in range(len(batch.images))]
         paths = [self.path(p, b) for p, b in zip(batch.img_paths, boxes, strict=True)]
-        missing = [i for i, path in enumerate(paths) if not path.exists()]
+        found = [read_cached(path, (_KEY,)) for path in paths]
+        rows: list[Any] = [None if one is None else one[_KEY] for one in found]
+        missing = [i for i, row in enumerate(rows) if row is None]
         if missing:
-            self._store(batch, missing, paths, compute)
-        stored = [load_file(path)[_KEY].to(batch.images.device).float() for path in paths]
+            for i, row in zip(missing, self._store(batch, missing, paths, compute), strict=True):
+                rows[i] = row
+        # Through float16 also where it was not read: a run does not depend on what was there.
+        stored = [row.to(batch.images.device).float() for row in rows]
         return torch.cat(stored) if self.per_region else torch.stack(stored)
 
     def _store(
@@ -89,10 +94,12 @@ class FeatureCache:
         missing: list[int],
         paths: list[Path],
         compute: Callable[[RegionBatch], Tensor],
-    ) -> None:
+    ) -> list[Tensor]:
+        """Compute and write the feature of some images; returns it in float16."""
         part = batch.select(missing)
         owner = part.boxes[:, 0].long()
         feature = compute(part)
+        halves = []
         for position, image in enumerate(missing):
             own = feature[owner == position] if self.per_region else feature[position]
             half = own.half().contiguous()
@@ -101,19 +108,14 @@ class FeatureCache:
                     f'expected features of {part.img_paths[position]} within the range of float16, '
                     'got larger ones; train without cache_dir'
                 )
-            _write_whole(paths[image], partial(save_file, {_KEY: half}))
-
-
-def _write_whole(path: Path, write: Callable[[Path], Any]) -> None:
-    """Write a file whole or not at all, whichever processes of whichever nodes write it too."""
-    temporary = path.with_suffix(f'.{uuid4().hex}.tmp')
-    write(temporary)
-    temporary.replace(path)
+            write_whole(paths[image], partial(save_file, {_KEY: half}))
+            halves.append(half)
+        return halves
 
 
 def _tell_what_changed(root: Path, version: dict) -> None:
     """Warn when a cache of the same feature exists that this run cannot use, and say why."""
-    found = [json.loads(path.read_text()) for path in sorted(root.glob(f'*/{VERSION}'))]
+    found = list(filter(None, map(_read_version, sorted(root.glob(f'*/{VERSION}')))))
     differences = [
         [key for key in {*version, *other} if version.get(key) != other.get(key)]
         for other in found
@@ -127,3 +129,12 @@ def _tell_what_changed(root: Path, version: dict) -> None:
             logger='current',
             level=logging.WARNING,
         )
+
+
+def _read_version(path: Path) -> dict | None:
+    """Read what a cache is of; nobody knows of one whose description is broken."""
+    try:
+        version = json.loads(path.read_text())
+    except ValueError:
+        return None
+    return version if isinstance(version, dict) else None

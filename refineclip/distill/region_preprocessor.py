@@ -71,6 +71,9 @@ class RegionPreprocessor(BaseDataPreprocessor):
         non_blocking: bool = False,
     ) -> None:
         super().__init__(non_blocking=non_blocking)
+        for name, values in (('mean', mean), ('std', std)):
+            if not isinstance(values, Sequence) or len(values) != 3:
+                raise ValueError(f'{name}: expected three numbers, got {values!r}.')
         for name, mode in (('image_resize', image_resize), ('crop_resize', crop_resize)):
             if mode not in RESIZE_MODES:
                 raise ValueError(f'{name}: expected one of {RESIZE_MODES}, got {mode!r}.')
@@ -231,7 +234,9 @@ def check_preprocessing(preprocessor: RegionPreprocessor, visual: DenseViT) -> N
 
 
 def _as_size(name: str, size: int | Sequence[int]) -> Size:
-    pair = (size, size) if isinstance(size, int) else tuple(size)
+    pair: tuple[int, ...] = (size, size) if isinstance(size, int) else ()
+    if isinstance(size, Sequence):
+        pair = tuple(size)
     if len(pair) != 2 or min(pair) < 1:
         raise ValueError(f'{name}: expected pixels as an integer or (height, width), got {size}.')
     return int(pair[0]), int(pair[1])

@@ -128,11 +128,18 @@ def _build_open_clip(
         print_log(f'{source.name}: quick GELU is used, because these weights need it', 'current')
         config['quick_gelu'] = True
     if text:
-        library = CustomTextCLIP(**config)
+        if 'text_cfg' not in config:
+            raise ValueError(
+                f'expected text_cfg in the config of {source.name} for its text tower, got '
+                f'{sorted(config)}; build the vision tower alone with text=False'
+            )
+        library = _built(source, partial(CustomTextCLIP, **config))
         visual, scale, bias = library.visual, library.logit_scale, library.logit_bias
     else:
-        visual = _build_vision_tower(
-            config['embed_dim'], config['vision_cfg'], config.get('quick_gelu', False)
+        quick_gelu = config.get('quick_gelu', False)
+        visual = _built(
+            source,
+            partial(_build_vision_tower, config['embed_dim'], config['vision_cfg'], quick_gelu),
         )
         scale, bias = _logit_parameters(config)
     clip = DenseCLIP(
@@ -150,6 +157,21 @@ def _build_open_clip(
     if source.checkpoint is not None:
         load_weights(clip, source.checkpoint, state)
     return clip
+
+
+def _built(source: ModelSource, build: Callable[[], Any]) -> Any:
+    """Build a part of a library model.
+
+    Raises:
+        ValueError: The config has numbers that the library cannot build from.
+    """
+    try:
+        return build()
+    except (TypeError, ValueError, AssertionError, ArithmeticError, RuntimeError) as error:
+        raise ValueError(
+            f'expected a config that open_clip can build, got {source.config} for {source.name}: '
+            f'{error}'
+        ) from error
 
 
 def _tokenizer_factory(source: ModelSource, config: dict[str, Any]) -> Callable[[], Any] | None:

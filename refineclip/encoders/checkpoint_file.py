@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError
@@ -21,6 +22,7 @@ from .weight_formats import Format, describe_pickle, sniff_format
 
 _NESTS = ('state_dict', 'model', 'module', 'model_state_dict', 'model_ema')
 _WRAPPERS = ('module.', '_orig_mod.')
+_CHUNK = 2**20  # bytes
 
 
 def read_checkpoint(path: str | Path) -> State:
@@ -68,6 +70,8 @@ def read_content(path: str | Path, map_location: Any = 'cpu') -> Any:
         return read_torchscript(path)
     if kind is Format.NPZ:
         return _read_npz(path)
+    if zipfile.is_zipfile(path):
+        _check_sums(path)
     return _torch_load(path, map_location)
 
 
@@ -77,15 +81,53 @@ def _torch_load(path: Path, map_location: Any) -> Any:
         with torch.serialization.safe_globals(harmless_types()):
             return torch.load(path, map_location=map_location, weights_only=True)
     except UnpicklingError as error:
-        found = re.search(r'GLOBAL ([\w.]+)', str(error))
+        # The second: a class that may be made, but not filled as the file wants to.
+        found = re.search(r"GLOBAL ([\w.]+)|but got <class '([\w.]+)'>", str(error))
         if found is None:
             raise ValueError(_broken(path)) from error
-        raise ValueError(describe_pickle(path, found.group(1))) from error
+        raise ValueError(describe_pickle(path, found[1] or found[2])) from error
     except MemoryError:
         raise
     # Broken bytes lead torch into errors of any type, with its own internals in their texts.
     except Exception as error:
         raise ValueError(_broken(path)) from error
+
+
+def _check_sums(path: Path) -> None:
+    """Compare each part of a file with the checksum that it was written with; torch does not.
+
+    Raises:
+        ValueError: If a part is another.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            # torch can be told to leave the sums out, and writes zeros.
+            for part in (one for one in archive.infolist() if one.CRC):
+                with archive.open(part) as file:
+                    while file.read(_CHUNK):
+                        pass
+    # Broken headers lead zipfile into errors of several types.
+    except Exception as error:
+        raise ValueError(_broken(path)) from error
+
+
+def read_array(path: str | Path) -> Tensor:
+    """Read the numbers of a ``.npy`` file.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is none, is broken, or holds other things than numbers.
+    """
+    try:
+        return torch.from_numpy(np.load(path, allow_pickle=False))
+    except FileNotFoundError:
+        raise
+    # As below.
+    except Exception as error:
+        raise ValueError(
+            f'expected an array of numbers in {path}, got a .npy that is broken or holds pickled '
+            'objects; save it anew'
+        ) from error
 
 
 def _broken(path: Path) -> str:

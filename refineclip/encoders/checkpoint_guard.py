@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from .checkpoint_file import read_content
 from .renamed_state import computed_pattern
+from .weights import unlike_weights
 
 _NUM_NAMED = 3
 _FSDP = '_fsdp_wrapped_module'
@@ -68,7 +69,11 @@ def load_local_checkpoint(filename: str, map_location: Any = None) -> Any:
         FileNotFoundError: If there is no such file.
         ValueError: If it cannot be read, or could run code.
     """
-    return read_content(Path(filename).expanduser(), map_location)
+    content = read_content(Path(filename).expanduser(), map_location)
+    if isinstance(content, dict) and isinstance(content.get('meta'), dict):
+        # Of old versions; ``Runner.resume`` would run it as Python for the number of its GPUs.
+        content['meta'].pop('config', None)
+    return content
 
 
 def require_whole_checkpoint(model: nn.Module) -> None:
@@ -106,12 +111,18 @@ def _check(model: nn.Module, state: Mapping[str, Tensor], prefix: str, *_: Any) 
         for key, tensor in own.items()
         if key in state and state[key].shape != tensor.shape
     ]
+    kinds = [
+        f'{key}: {kind}'
+        for key, tensor in own.items()
+        if key in state and (kind := unlike_weights(state[key], tensor))
+    ]
     counts = [
         f'{len(found)} {what} (first: {", ".join(found[:_NUM_NAMED])})'
         for found, what in (
             (missing, f'of {len(own)} tensors missing'),
             (unexpected, 'unexpected'),
             (shapes, 'of other shapes'),
+            (kinds, 'of other kinds'),
         )
         if found
     ]

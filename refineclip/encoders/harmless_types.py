@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import pathlib
 from argparse import Namespace
+from collections import defaultdict, deque
 from collections.abc import Callable
 from decimal import Decimal
 from pickle import UnpicklingError
@@ -13,12 +14,14 @@ from typing import Any
 import numpy as np
 from mmengine.logging import HistoryBuffer
 
-# Kinds of numbers, texts and dates. Structured arrays are not among them.
-_DTYPES = ('?', *'bBhHiIlLqQefdgFDG', 'U', 'S', 'M8', 'm8', 'O')
+# Kinds of numbers, texts, dates, and records of these.
+_DTYPES = ('?', *'bBhHiIlLqQefdgFDG', 'U', 'S', 'V', 'M8', 'm8', 'O')
 _PATHS = ('Path', 'PosixPath', 'WindowsPath', 'PurePosixPath', 'PureWindowsPath')
 _PLAIN = (
     *(datetime.date, datetime.datetime, datetime.time, datetime.timedelta, datetime.timezone),
     *(Namespace, Decimal, slice, range, frozenset, bytes),
+    # And what a defaultdict begins its entries with.
+    *(defaultdict, deque, list, dict, set, int, float, str),
 )
 
 

@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
-import numpy as np
 import torch
 from mmengine.logging import print_log
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .checkpoint_file import read_content
+from .checkpoint_file import read_array, read_content
 from .name_files import read_names
 from .prompt_encoding import encode_prompts
 from .templates import fill_template, get_templates
 from .weights_hash import weights_hash
+from .whole_files import warn_made_anew, write_whole
 
 _BATCH_PROMPTS = 256
 
@@ -87,8 +86,13 @@ class TextEmbedder:
             raise ValueError(f'names: expected non-empty class names, got {list(names)}.')
         path = None if self.cache_dir is None else self.cache_dir / self._cache_name(names)
         if path is not None and path.exists():
-            print_log(f'Text embeddings of {len(names)} names read from {path}', logger='current')
-            return load_text_embeddings(path, names)[0]
+            try:
+                found = load_text_embeddings(path, names)[0]
+            except ValueError as error:
+                warn_made_anew(str(error))
+            else:
+                print_log(f'Text embeddings of {len(names)} names read from {path}', 'current')
+                return found
         owner = torch.tensor([row for row, group in enumerate(synonyms) for _ in group])
         each = self._embed_all([synonym for group in synonyms for synonym in group])
         # Normalising makes the sum of a group as good as its mean.
@@ -135,10 +139,9 @@ def save_text_embeddings(path: str | Path, embeddings: Tensor, names: Sequence[s
     """Write (C, D) embeddings with their names as safetensors, whole or not at all."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(f'.{os.getpid()}.tmp')
+    tensors = {'embeddings': embeddings.contiguous()}
     metadata = {'names': json.dumps(list(names))}
-    save_file({'embeddings': embeddings.contiguous()}, temporary, metadata=metadata)
-    temporary.replace(path)
+    write_whole(path, lambda temporary: save_file(tensors, temporary, metadata=metadata))
 
 
 def load_text_embeddings(
@@ -191,7 +194,7 @@ def load_text_embeddings(
 def _read_embeddings(path: Path) -> tuple[Tensor, list[str]]:
     """Return the tensor of a file, and the names that it carries itself."""
     if path.suffix == '.npy':
-        return torch.from_numpy(np.load(path, allow_pickle=False)), []
+        return read_array(path), []
     if path.suffix in ('.pt', '.pth'):
         content = read_content(path)
         if isinstance(content, Tensor):
@@ -202,10 +205,20 @@ def _read_embeddings(path: Path) -> tuple[Tensor, list[str]]:
             f"{path}: expected a tensor or a dict with 'embeddings', got {type(content).__name__}."
         )
     if path.suffix == '.safetensors':
-        with safe_open(path, framework='pt') as file:
-            keys = list(file.keys())
-            key = 'embeddings' if 'embeddings' in keys else keys[0]
-            if len(keys) > 1 and key != 'embeddings':
-                raise ValueError(f"{path}: expected one tensor or 'embeddings', got {keys[:5]}.")
-            return file.get_tensor(key), json.loads((file.metadata() or {}).get('names', '[]'))
+        content = read_content(path)
+        key = 'embeddings' if 'embeddings' in content else next(iter(content), None)
+        if key is None or (len(content) > 1 and key != 'embeddings'):
+            found = list(content)[:5]
+            raise ValueError(f"{path}: expected one tensor or 'embeddings', got {found}.")
+        return content[key], _stored_names(path)
     raise ValueError(f'{path}: expected .npy, .pt, .pth or .safetensors, got {path.suffix!r}.')
+
+
+def _stored_names(path: Path) -> list[str]:
+    """Return the names in the metadata of a safetensors file, if it is one that has them."""
+    try:
+        with safe_open(path, framework='pt') as file:
+            names = json.loads((file.metadata() or {}).get('names', '[]'))
+    except (SafetensorError, json.JSONDecodeError):
+        return []
+    return names if isinstance(names, list) else []

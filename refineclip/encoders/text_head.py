@@ -6,9 +6,11 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
+
+from .checkpoint_file import read_content
+from .whole_files import write_whole
 
 _KEYS = ('feature_mean', 'feature_std', 'weight', 'text_mean')
 
@@ -110,7 +112,8 @@ class TextHead(nn.Module):
 
     def save(self, path: str | Path) -> None:
         """Write the four tensors to a safetensors file."""
-        save_file({key: getattr(self, key).contiguous().cpu() for key in _KEYS}, str(path))
+        tensors = {key: getattr(self, key).contiguous().cpu() for key in _KEYS}
+        write_whole(path, lambda temporary: save_file(tensors, temporary))
 
     @classmethod
     def load(cls, path: str | Path) -> TextHead:
@@ -124,10 +127,10 @@ class TextHead(nn.Module):
             raise FileNotFoundError(
                 f'expected a text head at {path}, got no file; make one with tools/fit_text_head.py'
             )
-        with safe_open(str(path), framework='pt') as file:
-            if sorted(file.keys()) != sorted(_KEYS):
-                raise ValueError(
-                    f'expected the tensors {sorted(_KEYS)}, got {sorted(file.keys())} in {path}; '
-                    'make a text head with tools/fit_text_head.py'
-                )
-            return cls(**{key: file.get_tensor(key) for key in _KEYS})
+        content = read_content(path)
+        if sorted(content) != sorted(_KEYS):
+            raise ValueError(
+                f'expected the tensors {sorted(_KEYS)}, got {sorted(content)} in {path}; make a '
+                'text head with tools/fit_text_head.py'
+            )
+        return cls(**content)

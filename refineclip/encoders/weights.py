@@ -120,11 +120,34 @@ def check_fit(
             f'{unexpected[:_NUM_NAMED]}){hint}'
         )
     for key, value in state.items():
+        if kind := unlike_weights(value, expected[key]):
+            raise ValueError(
+                f'expected {key} of floating-point numbers in {path}, got {kind}; convert it to '
+                'float16, bfloat16 or float32 with what wrote the file'
+            )
         if value.shape != expected[key].shape:
             raise ValueError(
                 f'expected {key} with shape {tuple(expected[key].shape)}, got '
                 f'{tuple(value.shape)} in {path}; is it another model size?'
             )
+
+
+def unlike_weights(value: Tensor, own: Tensor) -> str:
+    """Say what a tensor is that cannot stand for weights; empty if it can.
+
+    Copying it would drop the imaginary part, the scale of integers, or fail in torch's words.
+
+    Args:
+        value: Of a file.
+        own: The parameter or buffer that it is for.
+    """
+    if value.is_meta:
+        return 'a tensor without numbers (on the device meta)'
+    if value.layout is not torch.strided:
+        return f'a sparse tensor ({value.layout})'
+    if own.is_floating_point() and (value.is_quantized or not value.is_floating_point()):
+        return f'numbers of {value.dtype}'
+    return ''
 
 
 def _drop_absent_parts(renamed: Renamed, clip: DenseCLIP) -> None:

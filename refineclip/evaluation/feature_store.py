@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from refineclip.encoders.refiner_clip import RefinerCLIP
 from refineclip.encoders.weights_hash import weights_hash
+from refineclip.encoders.whole_files import read_cached, write_whole
 
 from .encoders.references import ColourEncoder, TappedEncoder
 from .encoders.shared_trunk import DenseEncoder
@@ -45,13 +45,15 @@ class FeatureStore:
         """Dense maps by encoder, computed in one pass for those that are not stored."""
         description = dict(kind='maps', images=describe_images(evaluation))
         paths = {name: self._path(encoder, description) for name, encoder in encoders.items()}
-        missing = {n: e for n, e in encoders.items() if not _exists(paths[n])}
+        names = [f'{i:08d}' for i in range(len(evaluation.dataset))]
+        stored = {name: _read(path, names) for name, path in paths.items()}
+        missing = {n: e for n, e in encoders.items() if stored[n] is None}
         fresh = evaluation.maps_of(missing) if missing else {}
         for name, maps in fresh.items():
-            self._save(paths[name], {f'{i:08d}': one for i, one in enumerate(maps)})
+            self._save(paths[name], dict(zip(names, maps, strict=True)))
         return {
-            name: fresh[name] if name in fresh else list(_load(paths[name]).values())
-            for name in encoders
+            name: fresh[name] if found is None else [found[one] for one in names]
+            for name, found in stored.items()
         }
 
     def regions(
@@ -67,13 +69,15 @@ class FeatureStore:
             crops=crops,
         )
         paths = {name: self._path(encoder, description) for name, encoder in encoders.items()}
-        missing = {n: e for n, e in encoders.items() if not _exists(paths[n])}
+        names = ('boxes', 'masks', 'crops') if crops else ('boxes', 'masks')
+        stored = {name: _read(path, names) for name, path in paths.items()}
+        missing = {n: e for n, e in encoders.items() if stored[n] is None}
         fresh = evaluation.region_features(missing, crops) if missing else {}
         for name, features in fresh.items():
             self._save(paths[name], dict(features.items()))
         return {
-            name: fresh[name] if name in fresh else RegionFeatures(**_load(paths[name]))
-            for name in encoders
+            name: fresh[name] if found is None else RegionFeatures(**found)
+            for name, found in stored.items()
         }
 
     def _path(self, encoder: DenseEncoder, description: Mapping[str, Any]) -> Path | None:
@@ -86,9 +90,8 @@ class FeatureStore:
     def _save(path: Path | None, tensors: Mapping[str, Tensor]) -> None:
         if path is None:
             return
-        temporary = path.with_suffix(f'.{os.getpid()}.tmp')
-        save_file({name: value.float().contiguous() for name, value in tensors.items()}, temporary)
-        temporary.replace(path)
+        floats = {name: value.float().contiguous() for name, value in tensors.items()}
+        write_whole(path, lambda temporary: save_file(floats, temporary))
 
 
 def describe_encoder(encoder: DenseEncoder) -> dict[str, Any] | None:
@@ -116,10 +119,5 @@ def _digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def _exists(path: Path | None) -> bool:
-    return path is not None and path.exists()
-
-
-def _load(path: Path | None) -> dict[str, Tensor]:
-    assert path is not None
-    return dict(sorted(load_file(path).items()))
+def _read(path: Path | None, names: Collection[str]) -> dict[str, Tensor] | None:
+    return None if path is None else read_cached(path, names)

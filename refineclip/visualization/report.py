@@ -11,6 +11,8 @@ from typing import Any, Protocol
 
 import matplotlib.figure
 
+from refineclip.encoders.whole_files import write_whole
+
 from .report_style import STYLE
 from .style import png_bytes
 
@@ -179,9 +181,7 @@ def write_report(path: str | Path, title: str, sections: Sequence[Section]) -> P
         raise ValueError('expected one or more sections, got none')
     page = _page(title, sections)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix('.tmp')
-    temporary.write_text(page, encoding='utf-8')
-    temporary.replace(path)
+    write_whole(path, lambda temporary: temporary.write_text(page, encoding='utf-8'))
     return path
 
 

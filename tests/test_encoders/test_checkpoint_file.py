@@ -7,6 +7,7 @@ import pickle
 import subprocess
 import zipfile
 from argparse import Namespace
+from collections import defaultdict, deque
 from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal
 from pathlib import Path, PurePosixPath
@@ -18,7 +19,7 @@ import torch
 from mmengine.logging import MessageHub
 from safetensors.torch import save, save_file
 
-from refineclip.encoders.checkpoint_file import read_checkpoint, read_content
+from refineclip.encoders.checkpoint_file import read_array, read_checkpoint, read_content
 
 WEIGHTS = {'a.weight': torch.arange(3.0), 'b': torch.ones(2)}
 
@@ -112,6 +113,11 @@ HARMLESS: dict[str, Any] = {
     'sets': [{1, 2}, frozenset([3]), range(4), slice(1, 2)],
     'torch': [torch.float16, torch.device('cpu'), torch.Size([1])],
     'empty_array': np.zeros((0, 3)),
+    'records': np.zeros(2, dtype=[('name', 'U4'), ('score', 'f4')]),
+    'record': np.zeros(2, dtype=[('name', 'U4'), ('score', 'f4')])[0],
+    'bytes_of_numpy': np.void(b'abc'),
+    'defaults': [defaultdict(None, a=1), *(defaultdict(k) for k in (list, dict, int, float, set))],
+    'deque': deque([1, 2], maxlen=3),
     'names': np.array(['cat', None], dtype=object),
     'random_state': np.random.RandomState(0).get_state(),
     **{f'array_{kind}': np.ones(2, dtype=kind) for kind in '?bBhHiIlLqQefdgFDG'},
@@ -248,3 +254,32 @@ def test_files_without_tensors(tmp_path: Path) -> None:
     torch.save(torch.ones(3), tmp_path / 'b.pt')
     with pytest.raises(ValueError, match='got Tensor'):
         read_checkpoint(tmp_path / 'b.pt')
+
+
+def test_a_flipped_bit_is_found(tmp_path: Path) -> None:
+    """torch itself would load the other number."""
+    torch.save({'a': torch.zeros(1000)}, tmp_path / 'a.pt')
+    content = bytearray((tmp_path / 'a.pt').read_bytes())
+    content[content.find(bytes(3000)) + 1500] ^= 64
+    (tmp_path / 'a.pt').write_bytes(content)
+    assert torch.load(tmp_path / 'a.pt', weights_only=True)['a'].abs().sum() > 0
+    with pytest.raises(ValueError, match=r'a\.pt .*broken'):
+        read_checkpoint(tmp_path / 'a.pt')
+
+
+def test_a_file_without_checksums_is_read(tmp_path: Path) -> None:
+    torch.serialization.set_crc32_options(False)
+    try:
+        torch.save(WEIGHTS, tmp_path / 'a.pt')
+    finally:
+        torch.serialization.set_crc32_options(True)
+    assert_weights(read_checkpoint(tmp_path / 'a.pt'))
+
+
+@pytest.mark.parametrize('content', [b'', b'\x93NUMPY', b'{}', pickle.dumps([1])])
+def test_arrays_that_are_none(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / 'a.npy').write_bytes(content)
+    with pytest.raises(ValueError, match=r'expected an array of numbers in .*a\.npy'):
+        read_array(tmp_path / 'a.npy')
+    np.save(tmp_path / 'b.npy', np.arange(3.0))
+    assert read_array(tmp_path / 'b.npy').tolist() == [0, 1, 2]

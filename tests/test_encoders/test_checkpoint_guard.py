@@ -182,3 +182,28 @@ def test_records_of_a_run_load_where_torch_refuses_them(tmp_path: Path) -> None:
     resumed.load_state_dict(content['message_hub'])
     assert resumed.get_scalar('train/loss').mean() == 2
     assert resumed.get_scalar('train/loss').current() == 3
+
+
+def test_a_config_in_a_checkpoint_is_not_run(tmp_path: Path) -> None:
+    """``Runner.resume`` runs ``meta['config']``, of old versions, as Python."""
+    path = tmp_path / 'iter_1.pth'
+    torch.save(dict(meta=dict(config="import os; os.mkdir('made')", iter=1)), path)
+    assert CheckpointLoader.load_checkpoint(str(path))['meta'] == dict(iter=1)
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        (lambda value: (100 * value).to(torch.int8), 'torch.int8'),
+        (lambda value: value * 1j, 'torch.complex64'),
+        (lambda value: value.to_sparse(), 'sparse'),
+        (lambda value: value.to('meta'), 'meta'),
+    ],
+)
+def test_other_kinds_of_numbers_are_refused(change: Any, message: str) -> None:
+    """Copied as they are, they would lose their scale or their imaginary part."""
+    model = stage2()
+    state = model.state_dict()
+    key = next(key for key in state if key.endswith('proj'))
+    with pytest.raises(ValueError, match=f'1 of other kinds .*{key}: .*{message}'):
+        model.load_state_dict({**state, key: change(state[key])})

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import pickle
 import signal
 import time
 from collections.abc import Callable, Sequence
@@ -17,7 +16,13 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from refineclip.encoders.checkpoint_file import read_content
+from refineclip.encoders.whole_files import warn_made_anew, write_whole
+from refineclip.evaluation.bootstrap import ImageScores
+from refineclip.visualization.context_curve import RefiningCurve
+
 _POLL = 1.0  # seconds between two looks at the steps that run
+_RESULT = 'result'
 _ALMOST = 0.95  # a step that takes longer than expected stays at this share
 
 
@@ -88,22 +93,24 @@ class _Board:
         for step in steps:
             file = self._file(step)
             if file.is_file():
-                results[step.name] = pickle.loads(file.read_bytes())
-                self.done += step.seconds
+                try:
+                    with torch.serialization.safe_globals([ImageScores, RefiningCurve]):
+                        results[step.name] = read_content(file)[_RESULT]
+                except ValueError as error:
+                    warn_made_anew(str(error))
+                else:
+                    self.done += step.seconds
         return results
 
     def _file(self, step: Step) -> Path:
-        return self.store / f'{step.name}.pkl'
+        return self.store / f'{step.name}.pt'
 
     def start(self, step: Step) -> None:
         self.started[step.name] = step, time.monotonic()
         self.show()
 
     def finish(self, step: Step, result: Any) -> None:
-        # Whole or not at all: a run may be stopped here.
-        partial = self._file(step).with_suffix('.tmp')
-        partial.write_bytes(pickle.dumps(result))
-        partial.replace(self._file(step))
+        write_whole(self._file(step), lambda path: torch.save({_RESULT: result}, path))
         _, started = self.started.pop(step.name)
         self.done += step.seconds
         console = self.progress.console

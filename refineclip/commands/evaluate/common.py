@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 import platform
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -220,9 +219,10 @@ def environment() -> dict[str, Any]:
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write a result whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(f'.{os.getpid()}.tmp')
-    temporary.write_text(json.dumps(content, indent=1, default=str) + '\n')
-    temporary.replace(path)
+    from refineclip.encoders.whole_files import write_whole  # torch, which --help goes without
+
+    text = json.dumps(content, indent=1, default=str) + '\n'
+    write_whole(path, lambda temporary: temporary.write_text(text))
 
 
 def check_writable(path: Path | None) -> None:

@@ -21,7 +21,9 @@ from torch import nn
 
 from refineclip import __version__
 from refineclip.datasets.loader_settings import settle_workers
+from refineclip.encoders.name_files import read_json
 from refineclip.encoders.weights_hash import weights_hash
+from refineclip.encoders.whole_files import warn_made_anew
 from refineclip.evaluation.encoders import COLOUR, load_encoders
 from refineclip.segmentation import TextSegmentor
 from refineclip.segmentation.benchmarks.benchmark import Benchmark
@@ -161,11 +163,9 @@ class SegmentationRows:
         settings = self._settings(row, benchmark, dataset)
         key = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()
         path = self.work_dir / row / f'{benchmark.protocol}_{benchmark.name}.json'
-        if path.is_file():
-            kept = json.loads(path.read_text())
-            if kept['key'] == key:
-                sys.stderr.write(f'{row}, {benchmark.name}: read from {path}\n')
-                return kept
+        if (kept := _kept_result(path)) and kept.get('key') == key:
+            sys.stderr.write(f'{row}, {benchmark.name}: read from {path}\n')
+            return kept
         started = time.monotonic()
         metrics, class_iou = self._test(row, benchmark)
         num_images = min(len(dataset), self.limit or len(dataset))
@@ -301,3 +301,15 @@ def _fingerprint(dataset: BaseSegDataset, limit: int | None) -> str:
             status = path.stat()
             digest.update(f'{path.name} {status.st_size} {status.st_mtime_ns}'.encode())
     return digest.hexdigest()
+
+
+def _kept_result(path: Path) -> dict[str, Any] | None:
+    """Read the result of an earlier evaluation; a file that is broken is none."""
+    if not path.is_file():
+        return None
+    try:
+        kept = read_json(path)
+    except ValueError as error:
+        warn_made_anew(str(error))
+        return None
+    return kept if isinstance(kept, dict) else None
