@@ -7,10 +7,11 @@ fall back to unpickling what ``weights_only=True`` refuses. Runner (``load_from`
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from mmengine.runner.checkpoint import CheckpointLoader
 from torch import Tensor, nn
 
@@ -67,12 +68,18 @@ def load_local_checkpoint(filename: str, map_location: Any = None) -> Any:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it cannot be read, or could run code.
+        ValueError: If it cannot be read, could run code, or holds no tensors by name.
     """
     content = read_content(Path(filename).expanduser(), map_location)
     if isinstance(content, dict) and isinstance(content.get('meta'), dict):
         # Of old versions; ``Runner.resume`` would run it as Python for the number of its GPUs.
         content['meta'].pop('config', None)
+    state = content.get('state_dict', content) if isinstance(content, Mapping) else content
+    if not isinstance(state, Mapping):
+        raise ValueError(
+            f'expected a checkpoint with tensors by name in {filename}, got a '
+            f'{type(state).__name__} in their place'
+        )
     return content
 
 
@@ -89,10 +96,24 @@ def require_whole_checkpoint(model: nn.Module) -> None:
     model._register_load_state_dict_pre_hook(_check, with_module=True)
 
 
-def _check(model: nn.Module, state: Mapping[str, Tensor], prefix: str, *_: Any) -> None:
+def _turn_into_tensors(state: MutableMapping[str, Any], prefix: str) -> None:
+    """Replace arrays and numbers, which mmengine would leave out with a line in the log."""
+    for key, value in state.items():
+        if isinstance(value, Tensor) or not key.startswith(prefix):
+            continue
+        try:
+            state[key] = torch.as_tensor(value)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise ValueError(
+                f'expected tensors in a checkpoint, got a {type(value).__name__} as {key}'
+            ) from error
+
+
+def _check(model: nn.Module, state: MutableMapping[str, Any], prefix: str, *_: Any) -> None:
     # Shards of FSDP have other names and shapes; the models that it wraps are in ``named_modules``.
     if any(_FSDP in name for name in (prefix, *(name for name, _ in model.named_modules()))):
         return
+    _turn_into_tensors(state, prefix)
     own = {prefix + name: tensor for name, tensor in model.state_dict().items()}
     # Buffers that are there in some versions of the libraries, as in mmengine's own loader.
     optional = ('num_batches_tracked',)

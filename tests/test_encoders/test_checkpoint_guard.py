@@ -207,3 +207,24 @@ def test_other_kinds_of_numbers_are_refused(change: Any, message: str) -> None:
     key = next(key for key in state if key.endswith('proj'))
     with pytest.raises(ValueError, match=f'1 of other kinds .*{key}: .*{message}'):
         model.load_state_dict({**state, key: change(state[key])})
+
+
+def test_arrays_and_numbers_fill_a_model(tmp_path: Path) -> None:
+    source, target = stage1(), stage1()
+    state = {key: value.numpy() for key, value in source.state_dict().items()}
+    state['initial_cosine'] = float(source.state_dict()['initial_cosine'])
+    torch.save({'state_dict': state}, tmp_path / 'a.pth')
+    load_checkpoint(target, str(tmp_path / 'a.pth'))
+    for key, value in source.state_dict().items():
+        torch.testing.assert_close(target.state_dict()[key], value, equal_nan=True)
+
+
+def test_what_is_no_tensor_is_named(tmp_path: Path) -> None:
+    model = stage1()
+    key = next(iter(model.state_dict()))
+    with pytest.raises(ValueError, match=f'expected tensors in a checkpoint, got a str as {key}'):
+        model.load_state_dict({**model.state_dict(), key: 'text'})
+    for content in ([1, 2], None, torch.zeros(3), {'state_dict': 'text'}):
+        torch.save(content, tmp_path / 'a.pth')
+        with pytest.raises(ValueError, match=r'tensors by name in .*a\.pth, got a '):
+            load_checkpoint(model, str(tmp_path / 'a.pth'))
