@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import logging
 import os
 from collections import deque
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from mmengine.logging import print_log
 from mmengine.registry import DATASETS, TASK_UTILS
 from torch.utils.data import Dataset
 
@@ -63,6 +65,10 @@ class RegionImageFolder(Dataset[dict[str, Any]]):
         seed: int = 0,
         fixed_regions: bool = False,
     ) -> None:
+        if not data_root:  # Path('') would be the current folder
+            raise FileNotFoundError(
+                f'data_root: expected a folder of images, got {data_root!r}; was a variable unset?'
+            )
         self.data_root = Path(data_root)
         self.min_size = min_size
         self.seed = seed
@@ -189,7 +195,7 @@ def _walk(folder: Path) -> Iterator[tuple[str, list[str]]]:
     seen: set[str] = set()
     starts = deque([folder])
     while starts:
-        for root, folders, files in os.walk(starts.popleft()):
+        for root, folders, files in os.walk(starts.popleft(), onerror=_warn_unread):
             real = os.path.realpath(root)
             if real in seen:
                 folders.clear()
@@ -198,6 +204,14 @@ def _walk(folder: Path) -> Iterator[tuple[str, list[str]]]:
             inside = (Path(root, name) for name in sorted(folders))
             starts += (path for path in inside if path.is_symlink())
             yield root, files
+
+
+def _warn_unread(error: OSError) -> None:
+    print_log(
+        f'images below {error.filename} are left out: {error.strerror}',
+        logger='current',
+        level=logging.WARNING,
+    )
 
 
 def read_image_list(path: str | Path) -> list[str]:

@@ -34,6 +34,23 @@ def check_batches(loader: Any) -> None:
     )
 
 
+def check_length(loop: Any) -> None:
+    """Refuse a training of no iteration or epoch, which would end well and have done nothing.
+
+    Args:
+        loop: mmengine's loop of epochs or of iterations.
+
+    Raises:
+        ValueError: ``max_epochs`` or ``max_iters`` is below 1.
+    """
+    # Of the loop of epochs, ``max_iters`` are those of all epochs; of the other, epochs are 1.
+    if min(loop.max_epochs, loop.max_iters) < 1:
+        raise ValueError(
+            f'train_cfg: expected max_iters or max_epochs of 1 or more, got '
+            f'max_epochs={loop.max_epochs}, max_iters={loop.max_iters}; nothing would be trained'
+        )
+
+
 @HOOKS.register_module()
 class TrainingDataHook(Hook):
     """Call :func:`check_batches` before training; ``tools/train.py`` does so even earlier."""

@@ -140,7 +140,7 @@ def check_vocabulary(
     titles = [title_of(name) for name in names]
     if not titles:
         raise ValueError(f'{where}: expected one class name or more, got none')
-    empty = [position for position, title in enumerate(titles) if not title]
+    empty = [position for position, title in enumerate(titles) if not _says_something(title)]
     if empty:
         raise ValueError(
             f'{where}: expected a name for every class, got empty ones at positions {empty[:5]}'
@@ -159,6 +159,11 @@ def check_vocabulary(
 def _is_control(character: str) -> bool:
     """Whether a character is neither written nor space: a control, or half of a UTF-16 pair."""
     return unicodedata.category(character) in ('Cc', 'Cs') and not character.isspace()
+
+
+def _says_something(title: str) -> bool:
+    # In prompts '_' becomes a space; a zero-width space is not printable.
+    return any(char.isprintable() and char not in ' _' for char in title)
 
 
 def numbered_titles(names: Sequence[str]) -> list[str]:

@@ -2,7 +2,10 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -209,3 +212,25 @@ def test_coco_photos(shared_data: Path) -> None:
     batch = collate_regions([dataset[i] for i in range(8)])
     assert batch['bad_images'] == []
     assert all(image.shape[0] == 3 and image.float().std() > 10 for image in batch['inputs'])
+
+
+def test_a_folder_that_must_not_be_entered_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def walk(top: Path, onerror: Any) -> Iterator[tuple[str, list[str], list[str]]]:
+        yield str(top), ['lost+found'], ['a.jpg']
+        onerror(PermissionError(13, 'Permission denied', 'lost+found'))
+
+    monkeypatch.setattr('refineclip.datasets.image_folder.os.walk', walk)
+    with mock.patch('refineclip.datasets.image_folder.print_log') as log:
+        assert list_images(tmp_path) == ['a.jpg']
+    assert log.call_args[0] == ('images below lost+found are left out: Permission denied',)
+
+
+@pytest.mark.parametrize('root', ['', None])
+def test_no_folder_is_not_the_current_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, root: Any
+) -> None:
+    monkeypatch.chdir(write_images(tmp_path, ['a.png']))
+    with pytest.raises(FileNotFoundError, match='data_root: expected a folder of images, got'):
+        RegionImageFolder(root, GRID)

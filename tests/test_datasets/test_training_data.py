@@ -6,7 +6,7 @@ import pytest
 from mmengine.dataset import DefaultSampler, InfiniteSampler
 from torch.utils.data import BatchSampler, DataLoader
 
-from refineclip.datasets.training_data import TrainingDataHook, check_batches
+from refineclip.datasets.training_data import TrainingDataHook, check_batches, check_length
 
 
 def loader(number: int, size: int, sampler: type = DefaultSampler, drop: bool = True) -> DataLoader:
@@ -32,3 +32,10 @@ def test_what_gives_a_batch_passes(number: int, size: int, sampler: type, drop: 
     batches = loader(number, size, sampler, drop)
     check_batches(batches)
     assert next(iter(batches)) is not None
+
+
+@pytest.mark.parametrize(('epochs', 'iters'), [(0, 0), (1, 0), (1, -1), (-2, -8)])
+def test_a_training_of_no_step_is_refused(epochs: int, iters: int) -> None:
+    with pytest.raises(ValueError, match=f'max_epochs={epochs}, max_iters={iters}'):
+        check_length(SimpleNamespace(max_epochs=epochs, max_iters=iters))
+    check_length(SimpleNamespace(max_epochs=1, max_iters=1))

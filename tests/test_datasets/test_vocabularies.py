@@ -37,6 +37,7 @@ def test_parse_texts(texts: str, names: tuple[str, ...]) -> None:
     [
         ([], 'class name or more, got none'),
         (['cat', ' ', ';dog'], r'empty ones at positions \[1, 2\]'),
+        (['cat', '_', '\u200b', '_ _;dog'], r'empty ones at positions \[1, 2, 3\]'),
         (
             ['cat', 'dog', 'cat;kitten'],
             r"each class name once, got \['cat'\] more than once, at positions \[\[0, 2\]\]",

@@ -55,6 +55,13 @@ def test_a_pointer_that_disagrees_is_named(tmp_path: Path, warnings: list[str]) 
     assert 'going on from epoch_2.pth' in message
 
 
+@pytest.mark.parametrize('content', [b'\xff\xfe\0', b'x' * 5000, b'a\nb'])
+def test_a_pointer_that_is_damaged_is_as_none(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / 'iter_2.pth').touch()
+    (tmp_path / 'last_checkpoint').write_bytes(content)
+    assert find_resumable(tmp_path) == tmp_path / 'iter_2.pth'
+
+
 def test_a_pointer_alone(tmp_path: Path) -> None:
     write(tmp_path, 'mine.pth')
     assert find_resumable(tmp_path) is None

@@ -16,6 +16,8 @@ from mmengine.logging import print_log
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
+from refineclip.encoders.name_files import is_file
+
 
 @register_backend('refineclip_atomic')
 class AtomicLocalBackend(LocalBackend):
@@ -103,7 +105,7 @@ def find_resumable(work_dir: str | Path) -> Path | None:
 def _named_by_pointer(work_dir: Path) -> Path | None:
     """What ``last_checkpoint`` names: the file of that name here, or else where it says."""
     pointer = work_dir / 'last_checkpoint'
-    text = pointer.read_text().strip() if pointer.is_file() else ''
+    text = pointer.read_text(errors='replace').strip() if pointer.is_file() else ''
     if not text:
         return None
-    return next((path for path in (work_dir / Path(text).name, Path(text)) if path.is_file()), None)
+    return next((path for path in (work_dir / Path(text).name, Path(text)) if is_file(path)), None)
