@@ -56,6 +56,7 @@ _CHANGES: dict[str, tuple[Any, bool]] = {
     'on meta': (lambda state, key: state.__setitem__(key, state[key].to('meta')), False),
     'a text': (_set('weights'), False),
     'None': (_set(None), False),
+    'as it was': (lambda state, key: None, True),
     'in float64': (lambda state, key: state.__setitem__(key, state[key].double()), True),
     'an array': (lambda state, key: state.__setitem__(key, state[key].numpy()), False),
     'beside a record': (lambda state, _: state.__setitem__('log', _RECORD), True),

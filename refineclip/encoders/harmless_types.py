@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime
 import pathlib
 from argparse import Namespace
-from collections import defaultdict, deque
 from collections.abc import Callable
 from decimal import Decimal
 from pickle import UnpicklingError
@@ -20,8 +19,6 @@ _PATHS = ('Path', 'PosixPath', 'WindowsPath', 'PurePosixPath', 'PureWindowsPath'
 _PLAIN = (
     *(datetime.date, datetime.datetime, datetime.time, datetime.timedelta, datetime.timezone),
     *(Namespace, Decimal, slice, range, frozenset, bytes),
-    # And what a defaultdict begins its entries with.
-    *(defaultdict, deque, list, dict, set, int, float, str),
 )
 
 
