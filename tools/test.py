@@ -64,13 +64,11 @@ def load_config(args: argparse.Namespace) -> Config:
     Raises:
         SystemExit: With a message, when an option does not fit the config.
     """
-    from mmengine.config import Config
-
-    from refineclip.commands.config_options import override
+    from refineclip.commands.config_options import override, read_config_file
     from refineclip.datasets.loader_settings import settle_workers
 
-    cfg = Config.fromfile(args.config)
     try:
+        cfg = read_config_file(args.config, needed=())
         override(cfg, args.cfg_options)
     except ValueError as error:
         raise SystemExit(str(error)) from error
@@ -102,7 +100,7 @@ def set_vocabulary(cfg: Config, args: argparse.Namespace) -> None:
         )
     try:
         names = parse_texts(args.texts) if args.texts else read_vocabulary(args.vocabulary)
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, OSError) as error:
         raise SystemExit(str(error)) from error
     hooks[0]['vocabulary'] = list(names)
 

@@ -68,13 +68,11 @@ def load_config(args: argparse.Namespace) -> Config:
     Raises:
         SystemExit: With a message, when an option asks for what the config or machine lacks.
     """
-    from mmengine.config import Config
-
-    from refineclip.commands.config_options import override
+    from refineclip.commands.config_options import override, read_config_file
     from refineclip.datasets.loader_settings import settle_workers
 
-    cfg = Config.fromfile(args.config)
     try:
+        cfg = read_config_file(args.config, needed=())
         override(cfg, args.cfg_options)
     except ValueError as error:
         raise SystemExit(str(error)) from error
@@ -143,7 +141,7 @@ def main() -> None:
     from mmengine.registry import RUNNERS
     from mmengine.runner import Runner
 
-    from refineclip.datasets.training_data import check_batches
+    from refineclip.datasets.training_data import check_batches, check_length
     from refineclip.distill.hooks.resume_check_hook import ResumeCheckHook
 
     if args.launcher == 'pytorch':
@@ -154,6 +152,7 @@ def main() -> None:
     # Schedules count iterations before any hook is called.
     if runner.train_loop is not None:
         check_batches(runner.train_loop.dataloader)
+        check_length(runner.train_loop)
     runner.train()
 
 

@@ -9,12 +9,15 @@ from __future__ import annotations
 import argparse
 import ast
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mmengine.config import Config
 
 _WORDS = {'None': None, 'True': True, 'true': True, 'False': False, 'false': False}
+# A text is true, so that 'no' would switch on what it is meant to switch off.
+_NO_BOOLEANS = ('', 'yes', 'no', 'on', 'off', 'true', 'false', 'none')
 _QUOTES = ('"', "'")
 _BRACKETS = {'[': ']', '(': ')', '{': '}'}
 
@@ -37,6 +40,35 @@ def add_config_options(parser: argparse.ArgumentParser, example: str) -> None:
     )
 
 
+def read_config_file(path: Path, needed: Sequence[str] = ('model',)) -> Config:
+    """Read a config.
+
+    Args:
+        path: The file.
+        needed: What it has to hold.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it cannot be read, or holds something else.
+    """
+    from mmengine.config import Config
+
+    if not path.is_file():
+        raise FileNotFoundError(f'expected a config file, got {path}, which does not exist')
+    try:
+        cfg = Config.fromfile(path)
+    except Exception as error:  # a config is code, and its bases are files
+        raise ValueError(
+            f'{path}: expected a config, got {type(error).__name__} while it was read: {error}'
+        ) from error
+    if missing := [key for key in needed if cfg.get(key) is None]:
+        raise ValueError(
+            f'{path}: expected a config with {" and ".join(needed)}, got none of {missing}, only '
+            f'{sorted(cfg)}'
+        )
+    return cfg
+
+
 def override(cfg: Config, options: Sequence[str]) -> None:
     """Lay ``KEY=VALUE`` options over a config, see :func:`parse_value` for the values.
 
@@ -57,6 +89,11 @@ def override(cfg: Config, options: Sequence[str]) -> None:
         cfg.merge_from_dict(values)
     except (KeyError, TypeError) as error:  # a list is too short, or no dict is there to merge into
         raise ValueError(f'--cfg-options: {error.args[0]}') from error
+    except AttributeError as error:  # mmengine counts only into lists of dicts
+        raise ValueError(
+            f'--cfg-options: expected whole lists of what is no dict, as in KEY=[a, b], got '
+            f'{list(values)}'
+        ) from error
 
 
 def parse_value(text: str, current: object = None) -> Any:
@@ -74,11 +111,13 @@ def parse_value(text: str, current: object = None) -> Any:
         current: What the config holds under that key; None if nothing.
 
     Raises:
-        ValueError: If brackets are not closed.
+        ValueError: If brackets are not closed, or a boolean is spelled otherwise.
     """
     word = text.strip()
     if word in _WORDS:
         return _WORDS[word]
+    if isinstance(current, bool) and word.lower() in _NO_BOOLEANS:
+        raise ValueError(f'expected True or False, got {text!r}')
     if len(word) > 1 and word[0] in _QUOTES and word.find(word[0], 1) == len(word) - 1:
         return word[1:-1]
     literal = _literal(word)

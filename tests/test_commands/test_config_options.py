@@ -7,7 +7,12 @@ from typing import Any
 import pytest
 from mmengine.config import Config
 
-from refineclip.commands.config_options import add_config_options, override, parse_value
+from refineclip.commands.config_options import (
+    add_config_options,
+    override,
+    parse_value,
+    read_config_file,
+)
 
 
 @pytest.mark.parametrize(
@@ -135,3 +140,38 @@ def test_no_command_takes_the_parser_of_mmengine(repo_root: Path) -> None:
     assert len(files) > 100
     taken = [file for file in files if 'import DictAction' in file.read_text(encoding='utf-8')]
     assert taken == []
+
+
+@pytest.mark.parametrize('word', ['no', 'off', 'FALSE', 'yes', ''])
+def test_a_boolean_is_true_or_false(word: str) -> None:
+    cfg = Config({'model': {'with_cp': True}})
+    with pytest.raises(ValueError, match=f'model.with_cp: expected True or False, got {word!r}'):
+        override(cfg, [f'model.with_cp={word}'])
+    override(cfg, ['model.with_cp=false'])
+    assert cfg.model.with_cp is False
+
+
+def test_one_item_of_a_list_of_words() -> None:
+    cfg = Config({'names': ['a', 'b'], 'pipeline': [{'type': 'Load'}, {'type': 'Resize'}]})
+    with pytest.raises(ValueError, match=r"expected whole lists .* got \['names.0'\]"):
+        override(cfg, ['names.0=c'])
+    override(cfg, ['pipeline.1.scale=3', 'names=[c,b]'])
+    assert (cfg.pipeline[1].scale, cfg.names) == (3, ['c', 'b'])
+
+
+@pytest.mark.parametrize(
+    ('text', 'message'),
+    [
+        ('a = (', 'SyntaxError while it was read'),
+        ("_base_ = './none.py'", 'FileNotFoundError while it was read.*none.py'),
+        ('1 / 0', 'ZeroDivisionError while'),
+        ('a = 1', r"with model, got none of \['model'\], only \['a'\]"),
+        ('model = None', 'got none of'),
+    ],
+)
+def test_a_config_that_is_none_is_named(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / 'c.py').write_text(text)
+    with pytest.raises(ValueError, match=rf'c\.py: expected a config.*{message}'):
+        read_config_file(tmp_path / 'c.py')
+    with pytest.raises(FileNotFoundError, match=r'expected a config file, got .*none\.py'):
+        read_config_file(tmp_path / 'none.py')
