@@ -75,6 +75,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.command is None:
         parser.print_help(sys.stderr)
         return 2
+    if '' in args.arguments:  # as a path it would be the current folder
+        before = [args.command, *args.arguments][args.arguments.index('')]
+        parser.error(f'expected no empty argument, got one near {before!r}; was a variable unset?')
     # Imported only now: `doctor` must run where the libraries that `demo` imports are missing.
     module = importlib.import_module(f'refineclip.commands.{args.command}')
     return int(module.main(args.arguments) or 0)

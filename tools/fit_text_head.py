@@ -14,6 +14,8 @@ from pathlib import Path
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
+    from refineclip.commands.evaluate.common import usable_device
+
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -37,7 +39,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help='also write a head that reads the mean patch token of a crop instead of its embedding',
     )
     parser.add_argument('--limit', type=int, help='use the first images only')
-    parser.add_argument('--device', default='cpu', help='torch device')
+    parser.add_argument('--device', type=usable_device, default='cpu', help='torch device')
     args = parser.parse_args(argv)
     if not args.text_embeddings.is_file():
         parser.error(f'expected a file of text embeddings, got no {args.text_embeddings}')

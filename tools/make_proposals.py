@@ -31,6 +31,8 @@ SECONDS_BETWEEN_LINES = 10.0
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Parse the command line; heavy libraries are imported after it, so errors come at once."""
+    from refineclip.commands.evaluate.common import usable_device
+
     parser = argparse.ArgumentParser(description='Make a file of class-agnostic proposals.')
     parser.add_argument('--data-root', type=Path, required=True, help='folder of images')
     parser.add_argument('--ann-file', help='use only these images: COCO style JSON, or text file')
@@ -42,7 +44,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         metavar=('CONFIG', 'CHECKPOINT'),
         help='mmdet model that proposes (default: superpixels)',
     )
-    parser.add_argument('--device', default='cpu', help='where the detector runs (default: cpu)')
+    parser.add_argument(
+        '--device', type=usable_device, default='cpu', help='where the detector runs (default: cpu)'
+    )
     parser.add_argument('--max-per-image', type=int, default=200)
     parser.add_argument('--min-area', type=float, default=64, help='square pixels (default: 64)')
     parser.add_argument('--max-area-fraction', type=float, default=0.95, help='of the image')

@@ -8,8 +8,8 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-from .config_options import add_config_options, override
-from .evaluate.common import printable, quiet_logging
+from .config_options import add_config_options, override, read_config_file
+from .evaluate.common import check_writable, printable, quiet_logging, usable_device
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -36,7 +36,7 @@ def make_parser() -> argparse.ArgumentParser:
         '--score-thr', type=float, default=0.3, help='least score that is drawn (default: 0.3)'
     )
     parser.add_argument('--batch-size', type=int, default=1, help='default: 1')
-    parser.add_argument('--device', help='default: a GPU where there is one')
+    parser.add_argument('--device', type=usable_device, help='default: a GPU where there is one')
     add_config_options(parser, 'model.roi_head.score_fusion.beta=0.6')
     return parser
 
@@ -48,8 +48,6 @@ def detect(args: argparse.Namespace) -> int:
         ValueError: Names, options or weights that do not fit.
         FileNotFoundError: A file does not exist.
     """
-    from mmengine.config import Config
-
     from refineclip.datasets.image_inputs import find_inputs
     from refineclip.datasets.vocabularies import parse_texts, read_vocabulary
     from refineclip.detection.inferencer import OVDetInferencer
@@ -59,12 +57,13 @@ def detect(args: argparse.Namespace) -> int:
         texts = parse_texts(args.texts)
     elif args.vocabulary is not None:
         texts = read_vocabulary(args.vocabulary)
+    if args.batch_size < 1:
+        raise ValueError(f'--batch-size: expected 1 or more, got {args.batch_size}')
+    if not 0 <= args.score_thr <= 1:
+        raise ValueError(f'--score-thr: expected a score in [0, 1], got {args.score_thr}')
+    check_writable(args.out, '--out', folder=True)
     images = find_inputs(args.images, args.out)
-    if args.out.is_file():
-        raise ValueError(f'--out: expected a folder to write, got the file {args.out}')
-    if not args.config.is_file():
-        raise FileNotFoundError(f'expected a config file, got {args.config}, which does not exist')
-    config = Config.fromfile(args.config)
+    config = read_config_file(args.config, ('model', 'test_dataloader'))
     override(config, args.cfg_options)
     inferencer = OVDetInferencer(config, args.checkpoint, texts, device=args.device)
     result = inferencer(
@@ -103,7 +102,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ModuleNotFoundError as error:
         sys.stderr.write(f'{parser.prog}: error: {error}; see python -m refineclip doctor\n')
         return 2
-    except (ValueError, TypeError, FileNotFoundError) as error:
+    except (ValueError, TypeError, OSError) as error:
         # Every one of them says what was expected, what came and what to do.
         sys.stderr.write(f'{parser.prog}: error: {error}\n')
         return 2

@@ -9,7 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .columns import align
-from .evaluate.common import add_encoder_arguments, parse_rows, printable, quiet_logging
+from .evaluate.common import (
+    add_encoder_arguments,
+    check_writable,
+    parse_rows,
+    printable,
+    quiet_logging,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -139,8 +145,7 @@ def check_args(args: argparse.Namespace) -> None:
     suffixes = ('.html',) if args.kind == 'report' else ('.png', '.pdf', '.svg')
     if args.out.suffix.lower() not in suffixes:
         raise ValueError(f'--out: expected a name that ends in one of {suffixes}, got {args.out}')
-    if args.out.is_dir() or any(parent.is_file() for parent in args.out.parents):
-        raise ValueError(f'--out: expected a file to write, got {args.out}')
+    check_writable(args.out, '--out')
     if args.kind in IMAGE_KINDS and not args.images:
         raise ValueError(f'--images: expected files or a folder for {args.kind}, got none')
     if args.kind in ('tsne', 'curve') and args.data is None:
@@ -173,7 +178,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             from refineclip.visualization import save_figure
 
             path = save_figure(figures_of(drawing)[args.kind](), args.out)
-    except (ValueError, TypeError, FileNotFoundError, ModuleNotFoundError) as error:
+    except (ValueError, TypeError, OSError, ModuleNotFoundError) as error:
         # Every one of them says what was expected, what came and what to do.
         sys.stderr.write(f'{parser.prog}: error: {error}\n')
         return 2

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .evaluate.common import printable, progress, quiet_logging
+from .config_options import read_config_file
+from .evaluate.common import check_writable, printable, progress, quiet_logging, usable_device
 
 if TYPE_CHECKING:
     import numpy as np
@@ -48,7 +49,9 @@ def make_parser() -> argparse.ArgumentParser:
         metavar='FILE',
         help='refined encoder (refined_*.pth), or what the training of --config saved',
     )
-    model.add_argument('--device', default='cpu', help='torch device (default: cpu)')
+    model.add_argument(
+        '--device', type=usable_device, default='cpu', help='torch device (default: cpu)'
+    )
     free = parser.add_argument_group('without a config')
     free.add_argument('--dense-mode', help="last block of dense maps (default: 'value')")
     free.add_argument('--templates', help='prompts: vild, photo or imagenet (default: vild)')
@@ -84,13 +87,14 @@ def check_args(args: argparse.Namespace) -> None:
     """
     if (args.model is None) == (args.config is None):
         raise ValueError('expected --model (with --pretrained) or --config, one of them')
+    if args.model is not None and args.pretrained is None:
+        raise ValueError('expected --pretrained with --model, got none: it would be random')
     if args.config is not None:
         given = [name for name in ('pretrained', *FREE) if getattr(args, name) is not None]
         if given:
             flags = ', '.join(f'--{name.replace("_", "-")}' for name in given)
             raise ValueError(f'expected {flags} in the config, got beside it')
-    if args.out.is_file():
-        raise ValueError(f'--out: expected a folder to write, got the file {args.out}')
+    check_writable(args.out, '--out', folder=True)
     if args.short_side is not None and args.short_side < 1:
         raise ValueError(f'--short-side: expected pixels, got {args.short_side}')
 
@@ -107,7 +111,13 @@ def build(
     )
 
     if args.config is not None:
-        return load_segmentor(args.config, args.checkpoint, words, args.device)
+        config = read_config_file(args.config, ('model', 'test_dataloader'))
+        model, pipeline = load_segmentor(config, args.checkpoint, words, args.device)
+        if args.checkpoint is None and config.model.type != 'TextSegmentor':
+            raise ValueError(
+                f'expected --checkpoint, got none: the heads of {config.model.type} would be random'
+            )
+        return model, pipeline
     kwargs: dict[str, Any] = {}
     if args.window is not None:
         side, stride = args.window
@@ -224,7 +234,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         quiet_logging()
         num_bad = segment(args)
-    except (ValueError, TypeError, FileNotFoundError, ModuleNotFoundError) as error:
+    except (ValueError, TypeError, OSError, ModuleNotFoundError) as error:
         # Every one of them says what was expected, what came and what to do.
         sys.stderr.write(f'{parser.prog}: error: {error}\n')
         return 2

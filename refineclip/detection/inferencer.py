@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from refineclip.datasets.image_inputs import NamedImage, find_inputs
-from refineclip.datasets.image_io import BadImageError, read_image
+from refineclip.datasets.image_io import IMAGE_SUFFIXES, BadImageError, read_image
 from refineclip.datasets.vocabularies import as_vocabulary, title_of
 
 from .text_classifier import BACKGROUND
@@ -63,6 +63,11 @@ class OVDetInferencer(DetInferencer):
             if isinstance(path, str | Path) and not Path(path).is_file():
                 raise FileNotFoundError(f'expected a file, got {path}, which does not exist')
         config = Config.fromfile(model) if isinstance(model, str | Path) else copy.deepcopy(model)
+        if config.get('model', {}).get('roi_head') is None:
+            raise ValueError(
+                'expected the config of an F-ViT detector, got one of '
+                f'{config.get("model", {}).get("type")}'
+            )
         if texts is not None:
             # Before the model is built, so that the config's own names are not embedded first.
             config.model.roi_head.bbox_head.classifier.update(names=list(_names(texts)))
@@ -201,7 +206,9 @@ class OVDetInferencer(DetInferencer):
             if folder is not None:
                 path = folder / photo.name(index)
                 path.parent.mkdir(parents=True, exist_ok=True)
-                Image.fromarray(drawn[-1]).save(path, quality=95)
+                # What was named may have a suffix that nobody writes; its name stays its own.
+                known = path.suffix.lower() in IMAGE_SUFFIXES
+                Image.fromarray(drawn[-1]).save(path, None if known else 'PNG', quality=95)
         return drawn
 
     def postprocess(

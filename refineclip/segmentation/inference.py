@@ -95,6 +95,8 @@ def load_segmentor(
     cfg = config if isinstance(config, Config) else Config.fromfile(config)
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope') or 'mmseg'):
         model = MODELS.build(cfg.model)
+    if not isinstance(model, BaseSegmentor):
+        raise ValueError(f'expected the config of a segmentor, got one of {type(model).__name__}')
     if checkpoint is not None:
         try:
             load_checkpoint(model, str(checkpoint), map_location='cpu', strict=True)

@@ -42,3 +42,12 @@ def test_kinds_stand_apart_from_what_they_do(command, capsys) -> None:
         command(['--help'])
     assert caught.value.code == 0
     assert '  segmentation  ' in capsys.readouterr().out
+
+
+def test_an_empty_argument_is_not_the_current_folder(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match='2'):
+        main(['segment', 'a.jpg', '--out', ''])
+    assert "no empty argument, got one near '--out'" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match='2'):
+        main(['segment', '', '--out', 'out'])
+    assert "near 'segment'" in capsys.readouterr().err

@@ -11,6 +11,8 @@ from PIL import Image
 
 pytest.importorskip('mmseg.models')
 
+from mmseg.models.segmentors import EncoderDecoder
+
 from refineclip.__main__ import COMMANDS
 from refineclip.commands import segment
 from refineclip.encoders import RefinerCLIP
@@ -18,6 +20,10 @@ from tests.test_commands.test_evaluate.test_segmentation import CONFIG
 from tests.test_segmentation.toy_text import CLIP, write_image
 
 pytestmark = pytest.mark.mm
+RESNET = (
+    "backbone=dict(type='ResNet', depth=18), "
+    "decode_head=dict(type='FCNHead', in_channels=512, channels=4, num_classes=2)"
+)
 MODEL = ['--model', CLIP['model'], '--pretrained', CLIP['pretrained'], '--templates', 'photo']
 
 
@@ -80,11 +86,28 @@ def test_config(folder: Path, tmp_path: Path) -> None:
 
 def test_model_of_fixed_classes(folder: Path, tmp_path: Path, capsys) -> None:
     text = CONFIG[: CONFIG.index('model = ')] + CONFIG[CONFIG.index('pipeline = ') :]
-    text += "model = dict(type='BaseDataPreprocessor', _scope_='mmengine')\n"
-    (tmp_path / 'fixed.py').write_text(text)
     argv = [str(folder), '--texts', 'a', '--config', str(tmp_path / 'fixed.py')]
+    for model, message in (
+        (
+            "type='BaseDataPreprocessor', _scope_='mmengine'",
+            'the config of a segmentor, got one of',
+        ),
+        (f"type='EncoderDecoder', {RESNET}", 'EncoderDecoder, whose classes are fixed'),
+    ):
+        (tmp_path / 'fixed.py').write_text(f'{text}model = dict({model})\n')
+        assert segment.main([*argv, '--out', str(tmp_path / 'out')]) == 2
+        assert message in capsys.readouterr().err
+
+
+def test_heads_of_no_checkpoint_are_refused(
+    folder: Path, tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = CONFIG[: CONFIG.index('model = ')] + CONFIG[CONFIG.index('pipeline = ') :]
+    (tmp_path / 'trained.py').write_text(f"{text}model = dict(type='EncoderDecoder', {RESNET})\n")
+    monkeypatch.setattr(EncoderDecoder, 'set_vocabulary', lambda *_: None, raising=False)
+    argv = [str(folder), '--texts', 'a', '--config', str(tmp_path / 'trained.py')]
     assert segment.main([*argv, '--out', str(tmp_path / 'out')]) == 2
-    assert 'whose classes are fixed' in capsys.readouterr().err
+    assert 'the heads of EncoderDecoder would be random' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize('count', [1, 16, 171, 847])
@@ -166,9 +189,10 @@ def test_scores_that_are_not_finite_are_an_error(folder: Path, tmp_path: Path, c
         (['none.jpg', '--texts', 'a', *MODEL], 'no such file'),
         (['FOLDER', '--texts', ' . ', *MODEL], 'expected'),
         (['FOLDER', '--texts', 'a . a', *MODEL], 'more than once'),
+        (['FOLDER', '--texts', 'a', *MODEL[:2]], 'expected --pretrained with --model'),
         (['FOLDER', '--texts', 'a'], '--model (with --pretrained) or --config'),
         (['FOLDER', '--texts', 'a', '--config', 'c.py', '--dense-mode', 'plain'], '--dense-mode'),
-        (['FOLDER', '--texts', 'a', '--config', 'c.py'], 'expected a file at c.py'),
+        (['FOLDER', '--texts', 'a', '--config', 'c.py'], 'expected a config file, got c.py'),
         (['FOLDER', '--texts', 'a', *MODEL, '--window', '8', '16'], 'stride up to'),
         (['FOLDER', '--texts', 'a', *MODEL, '--dense-mode', 'none'], 'dense mode'),
     ],
@@ -178,3 +202,11 @@ def test_wrong_input(folder: Path, tmp_path: Path, capsys, argv: list[str], mess
     assert segment.main([*argv, '--out', str(tmp_path / 'out')]) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / 'out').exists()
+
+
+def test_out_that_cannot_be_written(folder: Path, tmp_path: Path, capsys) -> None:
+    (tmp_path / 'file').write_text('')
+    for out in ('file', 'file/out'):
+        argv = [str(folder), '--texts', 'a', *MODEL, '--out', str(tmp_path / out)]
+        assert segment.main(argv) == 2
+        assert '--out: expected a folder to write' in capsys.readouterr().err

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from unittest import mock
 
 import pytest
 from PIL import Image
@@ -75,5 +76,24 @@ def test_wrong_input(here: Path) -> None:
         find_inputs('no.jpg')
     with pytest.raises(ValueError, match='below empty, got none'):
         find_inputs(['empty'])
-    with pytest.raises(ValueError, match='got none'):
-        find_inputs([])
+    write('a.jpg')
+    for nothing in ([], '', ['a.jpg', '']):
+        with pytest.raises(ValueError, match='got none'):
+            find_inputs(nothing)
+
+
+def test_results_below_a_link_are_no_input(here: Path) -> None:
+    write('p/a.jpg', 'p/found/vis/a.png')
+    Path('found').symlink_to(here / 'p' / 'found')
+    assert results('p', results=Path('found')) == ['a.json']
+    Path('q').symlink_to(here / 'p')
+    assert results('q', results=Path('p/found')) == ['a.json']
+
+
+def test_results_with_another_out_are_no_input(here: Path) -> None:
+    write('p/a.jpg', 'p/found/vis/deep/a.png', 'p/found/labels/a.png', 'p/labels/b.jpg')
+    with mock.patch('refineclip.datasets.image_inputs.print_log') as log:
+        assert results('p', results=Path('other')) == ['a.json', 'labels/b.json']
+        assert log.call_args[0][0].startswith('2 images below p are left out')
+        assert results('p/found/vis') == ['deep/a.json']
+        assert log.call_count == 1

@@ -209,7 +209,7 @@ def main(argv: list[str] | None = None) -> int:
 
     try:
         published: dict[str, Any] = read_checkpoint(args.published)
-    except (FileNotFoundError, ValueError) as error:
+    except (OSError, ValueError) as error:
         print(f'catseg: {error}', file=sys.stderr)
         return 1
     state, table, unknown = convert(published)

@@ -95,7 +95,7 @@ def finish(names: Sequence[str], data_root: Path) -> int:
             report = check_labels(
                 get_benchmark(name), data_root, lambda items: progress(items, 'checked')
             )
-        except (FileNotFoundError, ValueError) as error:
+        except (OSError, ValueError) as error:
             print(error)
             complete = False
             continue

@@ -75,7 +75,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     try:
         return run(args)
-    except (FileNotFoundError, ModuleNotFoundError, ValueError) as error:
+    except (OSError, ModuleNotFoundError, ValueError) as error:
         sys.stderr.write(f'demo: {error}\n')
         return 2
     except KeyboardInterrupt:

@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     try:
         return int(module.run(args))
-    except (ValueError, FileNotFoundError, BadImageError) as error:
+    except (ValueError, OSError, BadImageError) as error:
         # Every one of them says what was expected, what came and what to do.
         sys.stderr.write(f'{parser.prog}: error: {error}\n')
         return 2

@@ -48,8 +48,28 @@ def add_encoder_arguments(parser: argparse.ArgumentParser) -> None:
         default='block',
         help='refiner.input that stage-1 checkpoints were trained with (default: block)',
     )
-    parser.add_argument('--device', default='cpu', help='torch device (default: cpu)')
+    parser.add_argument(
+        '--device', type=usable_device, default='cpu', help='torch device (default: cpu)'
+    )
     parser.add_argument('--seed', type=int, default=0, help='seed of random weights (default: 0)')
+
+
+def usable_device(name: str) -> str:
+    """Return the name of a torch device that this machine has; a type of arguments.
+
+    Raises:
+        argparse.ArgumentTypeError: If there is none of that name.
+    """
+    import torch
+
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:  # torch lists every device it ever knew
+        raise argparse.ArgumentTypeError(
+            f'expected a torch device of this machine (cpu, cuda, cuda:1, mps), got {name!r}; '
+            '`python -m refineclip doctor` says what there is'
+        ) from error
+    return name
 
 
 def parse_rows(pairs: Sequence[str], compare: str | None) -> dict[str, str]:
@@ -218,24 +238,44 @@ def environment() -> dict[str, Any]:
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write a result whole or not at all."""
+    text = json.dumps(content, indent=1, default=str) + '\n'
     path.parent.mkdir(parents=True, exist_ok=True)
+    if path.exists() and not path.is_file():  # /dev/stdout, a pipe: never to be replaced
+        path.write_text(text)
+        return
     from refineclip.encoders.whole_files import write_whole  # torch, which --help goes without
 
-    text = json.dumps(content, indent=1, default=str) + '\n'
     write_whole(path, lambda temporary: temporary.write_text(text))
 
 
-def check_writable(path: Path | None) -> None:
-    """Refuse a result file that cannot be written, before the long work.
+def check_writable(path: Path | None, option: str = '--json', folder: bool = False) -> None:
+    """Refuse a result that cannot be written, before the long work.
+
+    Args:
+        path: The result; None is no result.
+        option: Name of the option, for the error.
+        folder: Whether a folder is to be written, not a file.
 
     Raises:
-        ValueError: If the path is a folder or lies in a file.
+        ValueError: If something else is there, a folder of the path is a file, or must not be
+            written to.
     """
-    if path is not None and (path.is_dir() or any(p.is_file() for p in path.parents)):
-        raise ValueError(f'--json: expected a file to write, got {path}')
+    if path is None:
+        return
+    there = next(one for one in (path.absolute(), *path.absolute().parents) if one.exists())
+    is_folder = folder or there != path.absolute()
+    if there.is_dir() != is_folder:
+        kind = 'folder' if folder else 'file'
+        raise ValueError(f'{option}: expected a {kind} to write, got {path}: look at {there}')
+    if not os.access(there, os.W_OK):
+        raise ValueError(f'{option}: expected leave to write {path}, got none for {there}')
 
 
 def printable(text: object) -> str:
-    """Text that every terminal can show: bytes of a file's name that are no text become escapes."""
+    """Text that every terminal can show on one line.
+
+    Of a file's name, bytes that are no text, line breaks and control characters become escapes.
+    """
     encoding = sys.stdout.encoding or 'utf-8'
-    return str(text).encode(encoding, errors='backslashreplace').decode(encoding)
+    shown = (repr(char)[1:-1] if ord(char) < 32 or ord(char) == 127 else char for char in str(text))
+    return ''.join(shown).encode(encoding, errors='backslashreplace').decode(encoding)

@@ -109,7 +109,7 @@ def run(args: argparse.Namespace) -> int:
                 continue
             try:
                 results[row][benchmark.name] = measure.result(row, benchmark)
-            except (ValueError, FileNotFoundError) as error:
+            except (ValueError, OSError) as error:
                 left_out[benchmark.name] = str(error).strip().splitlines()[-1]
     _print(results, benchmarks, left_out, args.compare)
     if args.json is not None:

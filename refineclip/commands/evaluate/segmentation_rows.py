@@ -28,7 +28,7 @@ from refineclip.evaluation.encoders import COLOUR, load_encoders
 from refineclip.segmentation import TextSegmentor
 from refineclip.segmentation.benchmarks.benchmark import Benchmark
 
-from ..config_options import override
+from ..config_options import override, read_config_file
 from .common import write_json
 
 SECONDS_BETWEEN_LINES = 10.0
@@ -45,19 +45,14 @@ def read_config(path: Path, options: list[str]) -> Config:
         FileNotFoundError: If there is no such file.
         ValueError: If it has no model or test pipeline.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f'expected a config at {path}, got no file')
-    cfg = Config.fromfile(path)
+    cfg = read_config_file(path, ('model', 'test_dataloader'))
+    if (scope := cfg.get('default_scope') or 'mmseg') != 'mmseg':
+        raise ValueError(f'{path}: expected the config of a segmentor (mmseg), got one of {scope}')
     override(cfg, options)
     for option in options:
         key = option.partition('=')[0].removeprefix('model.')
         for own in cfg.get('benchmark_thresholds', {}).values():
             own.pop(key, None)
-    if cfg.get('model') is None or cfg.get('test_dataloader') is None:
-        raise ValueError(
-            f'{path}: expected the config of a segmentor with model and test_dataloader, got '
-            f'{sorted(cfg)}'
-        )
     return cfg
 
 

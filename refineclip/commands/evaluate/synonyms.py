@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..config_options import add_config_options, override
+from ..config_options import add_config_options, override, read_config_file
 from .common import check_writable, environment, format_table, write_json
 
 if TYPE_CHECKING:
@@ -71,11 +71,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _load_config(args: argparse.Namespace) -> Config:
-    from mmengine.config import Config
-
     from refineclip.datasets.loader_settings import settle_workers
 
-    cfg = Config.fromfile(args.config)
+    cfg = read_config_file(args.config)
     override(cfg, args.cfg_options)
     settle_workers(cfg)
     cfg.load_from = str(args.checkpoint)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..config_options import add_config_options, override
+from ..config_options import add_config_options, override, read_config_file
+from ..evaluate.common import check_writable, write_json
 from .devices import DEVICES
 from .report import describe
 
@@ -79,6 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Plan a config; returns 0, or 2 for input that cannot be planned."""
     args = parse_args(argv)
     try:
+        check_writable(args.json)
         config = load_config(args)
         if args.check:
             from .check import check
@@ -88,12 +89,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         else:
             result = plan(config, args)
             sys.stdout.write(describe(result))
-    except (ValueError, FileNotFoundError) as error:
+        if args.json:
+            write_json(args.json, result)
+    except (ValueError, TypeError, OSError) as error:
         # Every one of them says what was expected, what came and what to do.
         sys.stderr.write(f'python -m refineclip plan: error: {error}\n')
         return 2
-    if args.json:
-        args.json.write_text(json.dumps(result, indent=1) + '\n', encoding='utf-8')
     return 0
 
 
@@ -103,9 +104,7 @@ def load_config(args: argparse.Namespace) -> Config:
     Raises:
         ValueError: An override is not ``KEY=VALUE``.
     """
-    from mmengine.config import Config
-
-    config = Config.fromfile(args.config)
+    config = read_config_file(args.config)
     override(config, args.cfg_options)
     if args.batch_size is not None:
         config.train_dataloader.batch_size = args.batch_size

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
+from argparse import ArgumentTypeError
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,12 @@ import pytest
 import torch
 
 from refineclip.commands import evaluate
+from refineclip.commands.evaluate.common import (
+    check_writable,
+    printable,
+    usable_device,
+    write_json,
+)
 from refineclip.encoders import build_clip
 from refineclip.evaluation.regions import class_texts
 from tests.test_evaluation.toy_panoptic import CATEGORIES, PATCH, edit_json, write_coco
@@ -223,3 +231,31 @@ def test_help(capsys: pytest.CaptureFixture[str]) -> None:
         evaluate.main(['regions', '--help'])
     assert stop.value.code == 0
     assert 'RoIAlign' in capsys.readouterr().out
+
+
+def test_a_result_that_is_no_file_is_written_to_and_stays(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / 'pipe')
+    reader = os.open(tmp_path / 'pipe', os.O_RDONLY | os.O_NONBLOCK)
+    write_json(tmp_path / 'pipe', {'a': 1})
+    assert json.loads(os.read(reader, 100)) == {'a': 1}
+    os.close(reader)
+    assert (tmp_path / 'pipe').is_fifo()
+
+
+def test_leave_to_write_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    check_writable(tmp_path / 'new' / 'a.json')
+    check_writable(tmp_path, folder=True)
+    monkeypatch.setattr('os.access', lambda path, mode: False)
+    with pytest.raises(ValueError, match=f'got none for {tmp_path}$'):
+        check_writable(tmp_path / 'new' / 'a.json')
+
+
+def test_names_of_files_are_shown_on_one_line() -> None:
+    assert printable('a\nb\x1b[1m\udcff é 猫') == 'a\\nb\\x1b[1m\\udcff é 猫'
+
+
+@pytest.mark.parametrize('name', ['nonsense', 'cuda:99', 'cpu:x', ''])
+def test_a_device_that_is_not_there_is_refused(name: str) -> None:
+    assert usable_device('cpu') == 'cpu'
+    with pytest.raises(ArgumentTypeError, match=f'of this machine .* got {name!r}'):
+        usable_device(name)

@@ -248,7 +248,7 @@ def test_model_of_fixed_classes_is_refused(base, tmp_path: Path, capsys) -> None
 def test_config_file_and_mmseg(base, tmp_path: Path, capsys) -> None:
     base[1] = str(tmp_path / 'none.py')
     assert evaluate.main(base) == 2
-    assert 'expected a config at' in capsys.readouterr().err
+    assert 'expected a config file' in capsys.readouterr().err
 
 
 def _test_rank(rank: int, file: str, port: int) -> None:
