@@ -229,7 +229,6 @@ def check_categories(path: str | Path, categories: Sequence[Record]) -> None:
     """
     check_records(path, 'categories', categories, ('id', 'name'))
     check_ids(path, 'categories', categories)
-    check_values(path, 'categories', categories, 'name', _is_text, 'a text')
     for key in ('id', 'name'):
         refuse_twins(path, 'category', categories, key)
 

@@ -163,7 +163,9 @@ class OVLVISDataset(CountedBoxes, LVISV1Dataset):
         # LVIS numbers its classes from 1 in the order of their names, and mmdet takes all of them.
         if list(self.cat_ids) != list(range(1, len(classes) + 1)):
             categories = load(self.ann_file, backend_args=self.backend_args)['categories']
-            own = [category['name'] for category in sorted(categories, key=lambda c: c['id'])]
+            # Ids may be of two kinds in a file that is broken.
+            categories.sort(key=lambda one: (isinstance(one['id'], str), one['id']))
+            own = [category['name'] for category in categories]
             check_categories(self.ann_file, own, classes)
             raise ValueError(
                 f'{self.ann_file}: expected category ids 1 to {len(classes)} as in LVIS v1, got '
