@@ -76,3 +76,31 @@ def test_name_of_an_image() -> None:
     assert file_name_of({'coco_url': url}) == '7.jpg'
     assert file_name_of({'coco_url': url}, parts=2) == 'train2017/7.jpg'
     assert file_name_of({'id': 7}) is None
+
+
+@pytest.mark.parametrize(
+    ('key', 'value', 'what'),
+    [
+        ('id', [1], 'a whole number'),
+        ('image_id', 1.5, 'a whole number'),
+        ('width', '640', 'pixels, more than 0'),
+        ('height', 0, 'pixels, more than 0'),
+        ('name', 3, 'a text'),
+        ('caption', ['a'], 'a text'),
+        ('file_name', 'a\0.jpg', 'a text'),
+        ('bbox', [0, 0, float('nan'), 1], 'four numbers'),
+        ('bbox', [0, 0, 1], 'four numbers'),
+        ('area', float('inf'), 'a number'),
+        ('segments_info', {}, 'a list'),
+    ],
+)
+def test_values_of_another_kind_are_refused(key: str, value: object, what: str) -> None:
+    good = {'id': 1, 'file_name': 'a.jpg', 'width': 640, 'bbox': [0, 0, 1.5, 1], 'area': None}
+    check_records('a.json', 'images', [good], ('id',))
+    with pytest.raises(ValueError, match=rf"a\.json: expected '{key}' of {what}.*images\[1\]"):
+        check_records('a.json', 'images', [good, {**good, key: value}], ())
+
+
+def test_ids_of_two_kinds_are_refused() -> None:
+    with pytest.raises(ValueError, match='got int and str'):
+        check_categories('a.json', [dict(id=1, name='a'), dict(id='2', name='b')])

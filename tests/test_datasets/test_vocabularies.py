@@ -135,3 +135,10 @@ def test_wrong_class_lists(tmp_path: Path) -> None:
 
 def test_repeated_titles_are_shown_with_their_numbers() -> None:
     assert numbered_titles(['bag', 'pot;pan', 'bag;handbag']) == ['bag [0]', 'pot', 'bag [2]']
+
+
+@pytest.mark.parametrize('name', ['a\x00', '\x1b[31mred', '\ud800'])
+def test_control_characters_are_refused(name: str) -> None:
+    with pytest.raises(ValueError, match=r'control characters at positions \[1\]'):
+        check_vocabulary(['zebra', name])
+    assert check_vocabulary(['斑马', 'a\tb', 'क्\u200dष']) == ('斑马', 'a\tb', 'क्\u200dष')

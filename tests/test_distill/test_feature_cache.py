@@ -291,3 +291,22 @@ def test_version_is_written_once_and_whole(tmp_path, monkeypatch):
     written = file.stat().st_ino
     FeatureCache(str(tmp_path), 'map', version, per_region=False)
     assert file.stat().st_ino == written
+
+
+def test_a_file_that_is_cut_off_is_computed_anew(rows):
+    teacher = Teacher()
+    first = rows.fetch(make_batch(), teacher.rows)
+    teacher.seen.clear()
+    path = rows.path('b.jpg', make_batch('b').regions)
+    path.write_bytes(path.read_bytes()[:-1])
+    assert torch.equal(rows.fetch(make_batch(), teacher.rows), first)
+    assert teacher.seen == ['b.jpg']
+    assert torch.equal(rows.fetch(make_batch(), teacher.rows), first)
+    assert teacher.seen == ['b.jpg']
+
+
+def test_a_description_that_is_cut_off_is_of_no_cache(tmp_path):
+    cache = FeatureCache(str(tmp_path), 'map', dict(weights='w'), per_region=False)
+    (cache.folder / 'version.json').write_text('{"feature": "ma')
+    other = FeatureCache(str(tmp_path), 'map', dict(weights='x'), per_region=False)
+    assert other.folder != cache.folder

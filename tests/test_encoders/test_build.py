@@ -323,3 +323,13 @@ def test_every_tower_of_the_table_has_its_weights() -> None:
             waiting = [] if tag else waiting
         assert not waiting, row
     assert found > 40
+
+
+def test_a_config_that_the_library_cannot_build() -> None:
+    without_text = {key: value for key, value in SMALL.items() if key != 'text_cfg'}
+    with pytest.raises(ValueError, match=r'expected text_cfg.*text=False'):
+        build_clip(without_text)
+    assert build_clip(without_text, text=False).text is None
+    odd = {**SMALL, 'vision_cfg': dict(width=32.5, layers=2, head_width=16)}
+    with pytest.raises(ValueError, match='expected a config that open_clip can build'):
+        build_clip(odd)
