@@ -21,12 +21,12 @@ def is_number(value: Any) -> bool:
     return type(value) is int or (type(value) is float and math.isfinite(value))
 
 
-def is_id(value: Any) -> bool:
-    """Whether a value is a number or a text."""
-    return is_number(value) or isinstance(value, str)
+def _is_id(value: Any) -> bool:
+    """Whether a value is a whole number or a text."""
+    return type(value) is int or isinstance(value, str)
 
 
-def is_flag(value: Any) -> bool:
+def _is_flag(value: Any) -> bool:
     """Whether a value is 0 or 1; the text '0' is not, which Python takes for true."""
     return isinstance(value, int) and value in (0, 1)
 
@@ -46,12 +46,13 @@ def _is_text(value: Any) -> bool:
 
 # What a key holds in every file of the kind, where it is there.
 _VALUES: dict[str, tuple[str, Callable[[Any], bool]]] = {
-    **dict.fromkeys(('id', 'image_id', 'category_id'), ('a whole number (or a text)', is_id)),
+    **dict.fromkeys(('id', 'image_id', 'category_id'), ('a whole number or a text', _is_id)),
     **dict.fromkeys(('width', 'height'), ('pixels, more than 0', _is_side)),
     **dict.fromkeys(('file_name', 'coco_url', 'name', 'supercategory'), ('a text', _is_text)),
     'caption': ('a text', _is_text),
     'bbox': ('four numbers (x, y, width, height)', is_box),
     'area': ('a number', is_number),
+    **dict.fromkeys(('isthing', 'iscrowd', 'ignore'), ('0 or 1', _is_flag)),
     'segments_info': ('a list', lambda value: isinstance(value, list)),
 }
 
@@ -143,61 +144,30 @@ def check_records(
                 )
 
 
-def check_values(
-    path: str | Path,
-    where: str,
-    records: Sequence[Record],
-    key: str,
-    fits: Callable[[Any], bool],
-    wanted: str,
-) -> None:
-    """Refuse records whose value under a key is of another kind; none (null) is let through.
-
-    Args:
-        path: The file, for the error.
-        where: What holds the records, as 'categories'.
-        records: The records.
-        key: The key.
-        fits: Whether a value is right: :func:`is_number`, :func:`is_flag`, :func:`is_box`, ...
-        wanted: What is right, for the error.
-
-    Raises:
-        ValueError: Naming file, key and the first record that does not fit.
-    """
-    for index, record in enumerate(records):
-        value = record.get(key)
-        if value is not None and not fits(value):
-            raise ValueError(
-                f'{path}: expected {wanted} as {key!r} in each of {where}, got {value!r} in '
-                f'{where}[{index}]: {shown(record)}'
-            )
-
-
 def check_ids(path: str | Path, where: str, records: Sequence[Record], key: str = 'id') -> None:
-    """Refuse ids that are neither numbers nor texts, or some of either: 7 is not '7'.
+    """Refuse ids of which some are numbers and some texts: 7 is not '7'.
 
     Raises:
         ValueError: Naming file, key and the first record that does not fit.
     """
-    values = (record.get(key) for record in records)
-    first = next((value for value in values if value is not None), 0)
-    text = isinstance(first, str)
-    fits = _is_text if text else is_number
-    check_values(path, where, records, key, fits, 'a text like the first' if text else 'a number')
+    ids = [record.get(key) for record in records]
+    texts = [isinstance(value, str) for value in ids]
+    if any(texts) and not all(texts):
+        index = texts.index(not texts[0])
+        raise ValueError(
+            f'{path}: expected {"a text" if texts[0] else "a number"} like the first as {key!r} in '
+            f'each of {where}, got {shown(ids[index])} in {where}[{index}]: {shown(records[index])}'
+        )
 
 
 def check_images(path: str | Path, images: Sequence[Record]) -> None:
-    """Refuse images without id, of sizes that are no numbers, and ids that are written twice.
+    """Refuse images without id, and ids that are written twice.
 
     Raises:
         ValueError: Naming the file and the record.
     """
     check_records(path, 'images', images, ('id',))
     check_ids(path, 'images', images)
-    for key in ('width', 'height'):
-        check_values(path, 'images', images, key, is_number, 'a number')
-    for key in ('file_name', 'coco_url'):
-        check_values(path, 'images', images, key, _is_text, 'a text')
     refuse_twins(path, 'image', images, 'id')
 
 

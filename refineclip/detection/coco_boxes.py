@@ -15,12 +15,7 @@ from refineclip.datasets.coco_json import (
     check_images,
     check_matches,
     check_records,
-    check_values,
     file_name_of,
-    is_box,
-    is_flag,
-    is_id,
-    is_number,
     read_coco_json,
     shown,
 )
@@ -72,20 +67,9 @@ def complete_annotations(path: str, content: dict[str, list[Record]]) -> None:
         ('image_id', 'category_id', 'bbox'),
         'take instances_*.json, not captions_*.json or panoptic_*.json',
     )
-    for key in ('image_id', 'category_id'):
-        check_values(path, 'annotations', rows, key, is_id, 'a number or text')
-    check_values(path, 'annotations', rows, 'area', is_number, 'a number')
-    for key in ('iscrowd', 'ignore'):
-        check_values(path, 'annotations', rows, key, is_flag, '0 or 1')
     images = {image['id']: image for image in content['images']}
     numbered = any('id' in row for row in rows)
     for index, row in enumerate(rows):
-        box = row['bbox']
-        if not is_box(box):
-            raise ValueError(
-                f"{path}: expected 'bbox' of four numbers (x, y, width, height), got {box!r} in "
-                f'annotations[{index}]: {shown(row)}'
-            )
         row['iscrowd'] = row.get('iscrowd') or 0
         if not numbered:
             row['id'] = index + 1
