@@ -56,8 +56,9 @@ def find_inputs(
         FileNotFoundError: If a path does not exist.
         ValueError: If a folder has no image, or nothing is given.
     """
-    given = [Path(one) for one in ([sources] if isinstance(sources, str | Path) else sources)]
-    if not given or '' in ([sources] if isinstance(sources, str) else list(sources)):
+    named = [sources] if isinstance(sources, str | Path) else list(sources)
+    given = [Path(one) for one in named]
+    if not given or '' in named:
         raise ValueError('expected images or folders of images, got none')
     parts = () if results is None else _PARTS
     # Links are followed here: OUT may be reached by another name than the images.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import pathlib
 from argparse import Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from decimal import Decimal
 from pickle import UnpicklingError
 from typing import Any
@@ -19,6 +19,8 @@ _PATHS = ('Path', 'PosixPath', 'WindowsPath', 'PurePosixPath', 'PureWindowsPath'
 _PLAIN = (
     *(datetime.date, datetime.datetime, datetime.time, datetime.timedelta, datetime.timezone),
     *(Namespace, Decimal, slice, range, frozenset, bytes),
+    # What a defaultdict begins its entries with.
+    *(list, dict, set, int, float, str),
 )
 
 
@@ -39,7 +41,18 @@ def harmless_types() -> list[Any]:
     paths = [(pathlib.PurePath, f'{m}.{n}') for m in ('pathlib', 'pathlib._local') for n in _PATHS]
     dtypes = {type(np.dtype(kind)) for kind in _DTYPES}
     lookup = (_history_method, 'builtins.getattr')
-    return [HistoryBuffer, *_PLAIN, np.ndarray, np.dtype, *dtypes, *functions, *paths, lookup]
+    # torch fills no others.
+    filled = [(_plain_dict, 'collections.defaultdict'), (_plain_list, 'collections.deque')]
+    own = [HistoryBuffer, *_PLAIN, np.ndarray, np.dtype, *dtypes]
+    return [*own, *functions, *paths, *filled, lookup]
+
+
+def _plain_dict(*_: Any) -> dict[Any, Any]:
+    return {}
+
+
+def _plain_list(values: Iterable[Any] = (), _: Any = None) -> list[Any]:
+    return list(values)
 
 
 def _history_method(owner: Any, name: str) -> Any:
