@@ -197,6 +197,10 @@ def test_a_folder_with_bad_files_is_done_to_the_end(trained, tmp_path, capsys):
     inferencer = OVDetInferencer(cfg, weights, 'dax', device='cpu', show_progress=False)
     with pytest.raises(BadImageError, match=r'cut\.jpg'):
         inferencer(photos)
+    (tmp_path / 'photo').write_bytes((photos / 'gif.jpg').read_bytes())
+    inferencer(tmp_path / 'photo', out_dir=str(tmp_path / 'named'))
+    with Image.open(tmp_path / 'named' / 'vis' / 'photo') as picture:
+        assert (picture.format, picture.size) == ('PNG', (96, 64))
     result = inferencer([photos / 'cut.jpg', photos / 'gif.jpg'], on_bad_image='skip')
     assert result['img_paths'] == [str(photos / 'gif.jpg')]
     assert len(result['predictions']) == 1
@@ -228,6 +232,8 @@ def test_detections_that_are_not_finite_are_an_error(trained, part, tmp_path):
         (['empty'], 'below empty, got none'),
         (['empty', '--texts', 'cat . cat'], r"\['cat'\] more than once"),
         (['empty', '--vocabulary', 'no.txt'], 'no.txt'),
+        (['empty', '--batch-size', '0'], '--batch-size: expected 1 or more, got 0'),
+        (['empty', '--score-thr', 'nan'], '--score-thr: expected a score in'),
     ],
 )
 def test_detect_refuses_before_it_builds(change, message, tmp_path, monkeypatch, capsys):
@@ -239,6 +245,14 @@ def test_detect_refuses_before_it_builds(change, message, tmp_path, monkeypatch,
         change[0] = str(toys.ROOT / 'docs')  # a folder with images
     assert detect.main([str(toys.CONFIG), 'weights.pth', *change, '--out', 'out']) == 2
     assert re.search(message, capsys.readouterr().err)
+
+
+def test_config_of_something_else_is_refused() -> None:
+    from refineclip.detection import OVDetInferencer
+
+    config = Config(dict(model=dict(type='EncoderDecoder')))
+    with pytest.raises(ValueError, match='config of an F-ViT detector, got one of EncoderDecoder'):
+        OVDetInferencer(config, device='cpu')
 
 
 def test_real_photos_in_the_real_layout(shared_data, repo_root, tmp_path):

@@ -245,6 +245,12 @@ def test_model_of_fixed_classes_is_refused(base, tmp_path: Path, capsys) -> None
     assert 'expected a model with set_vocabulary' in capsys.readouterr().err
 
 
+def test_config_of_a_detector_is_refused(base, tmp_path: Path, capsys) -> None:
+    (tmp_path / 'toy_config.py').write_text(f"{CONFIG}\ndefault_scope = 'mmdet'\n")
+    assert evaluate.main([*base, '--benchmarks', 'voc20']) == 2
+    assert 'expected the config of a segmentor (mmseg), got one of mmdet' in capsys.readouterr().err
+
+
 def test_config_file_and_mmseg(base, tmp_path: Path, capsys) -> None:
     base[1] = str(tmp_path / 'none.py')
     assert evaluate.main(base) == 2
