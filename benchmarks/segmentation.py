@@ -223,7 +223,7 @@ def text_tower(quick: bool) -> Comparison:
     needs_mmseg()
     from mmseg.datasets import COCOStuffDataset
 
-    from refineclip.encoders.prompt_encoding import encode_prompts
+    from refineclip.encoders.text.prompt_encoding import encode_prompts
     from refineclip.segmentation.cat_seg.prompted_text import PromptedTextEncoder
 
     torch.manual_seed(0)

@@ -39,7 +39,7 @@ def main(argv: list[str] | None = None) -> None:
     from safetensors.torch import save_file
 
     from refineclip.encoders.build import build_clip
-    from refineclip.encoders.checkpoint_file import read_checkpoint
+    from refineclip.encoders.weights.checkpoint_file import read_checkpoint
 
     state = read_checkpoint(args.checkpoint)
     weights = {}

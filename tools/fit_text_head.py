@@ -56,8 +56,8 @@ def main(argv: list[str] | None = None) -> None:
     from refineclip.datasets.coco_panoptic import CocoPanoptic
     from refineclip.distill.region_preprocessor import RegionPreprocessor
     from refineclip.encoders.build import build_clip
-    from refineclip.encoders.checkpoint_file import read_array
-    from refineclip.encoders.text_head import TextHead
+    from refineclip.encoders.text.text_head import TextHead
+    from refineclip.encoders.weights.checkpoint_file import read_array
     from refineclip.evaluation.regions.crop_features import encode_crops
 
     dataset = CocoPanoptic(args.data_root, args.split)

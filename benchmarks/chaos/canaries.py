@@ -19,12 +19,12 @@ from refineclip.datasets.proposals import load_proposals
 from refineclip.datasets.vocabularies import as_vocabulary
 from refineclip.distill.hooks.resume_check_hook import read_config
 from refineclip.encoders.build import build_clip
-from refineclip.encoders.checkpoint_file import read_checkpoint
-from refineclip.encoders.checkpoint_guard import load_local_checkpoint
-from refineclip.encoders.text import load_text_embeddings
-from refineclip.encoders.text_head import TextHead
-from refineclip.encoders.weights import load_submodule
-from refineclip.encoders.whole_files import read_cached
+from refineclip.encoders.text.embedder import load_text_embeddings
+from refineclip.encoders.text.text_head import TextHead
+from refineclip.encoders.weights.checkpoint_file import read_checkpoint
+from refineclip.encoders.weights.checkpoint_guard import load_local_checkpoint
+from refineclip.encoders.weights.loading import load_submodule
+from refineclip.encoders.weights.whole_files import read_cached
 
 from .verdicts import Case, Outcome, Verdict, judge
 from .weight_files import TOWER

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from refineclip.datasets.microworld.coco_layout import write_split
-from refineclip.encoders.checkpoint_file import read_content
+from refineclip.encoders.weights.checkpoint_file import read_content
 
 from .toys import NUM_IMAGES, TOYS, Toy, preload, start
 from .verdicts import Outcome, Verdict

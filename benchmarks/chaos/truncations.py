@@ -15,8 +15,12 @@ from refineclip.datasets.coco_panoptic import CocoPanoptic
 from refineclip.distill.feature_cache import FeatureCache
 from refineclip.distill.region_batch import RegionBatch
 from refineclip.distill.region_preprocessor import RegionPreprocessor
-from refineclip.encoders.checkpoint_guard import load_local_checkpoint
-from refineclip.encoders.text import TextEmbedder, load_text_embeddings, save_text_embeddings
+from refineclip.encoders.text.embedder import (
+    TextEmbedder,
+    load_text_embeddings,
+    save_text_embeddings,
+)
+from refineclip.encoders.weights.checkpoint_guard import load_local_checkpoint
 from refineclip.evaluation import PanopticEvaluation, load_encoders
 from refineclip.evaluation.feature_store import FeatureStore
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from refineclip.datasets.coco_panoptic import CocoPanoptic
 from refineclip.distill.region_preprocessor import RegionPreprocessor
-from refineclip.encoders.text_head import TextHead
+from refineclip.encoders.text.text_head import TextHead
 from refineclip.evaluation import OURS, PanopticEvaluation
 from refineclip.evaluation.panoptic_evaluation import Scores
 from refineclip.evaluation.regions.crop_features import CropFeatures

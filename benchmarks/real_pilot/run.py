@@ -26,8 +26,8 @@ from measures import PilotEvaluation, Scores
 
 from refineclip.distill.region_preprocessor import RegionPreprocessor
 from refineclip.encoders import RefinerCLIP
-from refineclip.encoders.text_head import TextHead
-from refineclip.encoders.weights import load_submodule
+from refineclip.encoders.text.text_head import TextHead
+from refineclip.encoders.weights.loading import load_submodule
 from refineclip.evaluation.encoders.references import TappedEncoder
 from refineclip.evaluation.regions.crop_features import encode_crops
 

@@ -141,8 +141,8 @@ class Drawing:
         """Draw what the texts name."""
         from refineclip.datasets.vocabularies import parse_texts, title_of
         from refineclip.encoders.sources import HF_HUB, LOCAL_DIR
-        from refineclip.encoders.text_bank import TextBank
-        from refineclip.encoders.text_head import TextHead
+        from refineclip.encoders.text.text_bank import TextBank
+        from refineclip.encoders.text.text_head import TextHead
         from refineclip.visualization import name_pixels, segmentation_figure
 
         from .evaluate.regions import library_weights

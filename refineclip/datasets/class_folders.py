@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from refineclip.datasets.coco_json import read_json
 from refineclip.datasets.image_folder import images_below
 from refineclip.datasets.image_io import IMAGE_SUFFIXES
-from refineclip.encoders.name_files import read_text
+from refineclip.encoders.text.name_files import read_text
 
 _NAME_FILES = ('classes.json', 'classes.txt')
 _WORDNET_ID = re.compile(r'n\d{8}')

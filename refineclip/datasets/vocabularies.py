@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-from refineclip.encoders.name_files import is_file, join_synonyms, read_json, read_names
+from refineclip.encoders.text.name_files import is_file, join_synonyms, read_json, read_names
 
 
 def parse_texts(texts: str) -> tuple[str, ...]:

@@ -10,9 +10,9 @@ from mmdet.models import TwoStageDetector
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from refineclip.encoders.checkpoint_guard import require_whole_checkpoint
 from refineclip.encoders.finite import check_finite
 from refineclip.encoders.refiner_clip import RefinerCLIP
+from refineclip.encoders.weights.checkpoint_guard import require_whole_checkpoint
 
 
 @MODELS.register_module()

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from refineclip.datasets.ov_splits import get_split
 from refineclip.datasets.vocabularies import as_vocabulary, title_of
-from refineclip.encoders.text_bank import TextBank
+from refineclip.encoders.text.text_bank import TextBank
 
 from .score_fusion import cosine_logits
 

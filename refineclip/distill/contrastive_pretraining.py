@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from refineclip.encoders.build import build_clip
-from refineclip.encoders.checkpoint_guard import require_whole_checkpoint
+from refineclip.encoders.weights.checkpoint_guard import require_whole_checkpoint
 
 MAX_LOGIT_SCALE = math.log(100)  # as every published CLIP clamps it
 

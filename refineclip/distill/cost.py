@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from refineclip.datasets.image_folder import build_region_sampler
-from refineclip.encoders.dense_vit import DenseViT
 from refineclip.encoders.sources import HF_HUB, LOCAL_DIR, resolve_source
+from refineclip.encoders.towers.dense_vit import DenseViT
 
 from .distillation_model import DistillationModel
 from .live_memory import LiveMemory, kernels_of_training

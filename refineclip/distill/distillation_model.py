@@ -13,7 +13,7 @@ from mmengine.logging import MessageHub
 from mmengine.model import BaseModel
 from torch import Tensor
 
-from refineclip.encoders.checkpoint_guard import require_whole_checkpoint
+from refineclip.encoders.weights.checkpoint_guard import require_whole_checkpoint
 
 from .feature_cache import FeatureCache
 from .region_batch import RegionBatch

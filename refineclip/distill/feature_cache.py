@@ -16,7 +16,7 @@ from mmengine.logging import print_log
 from safetensors.torch import save_file
 from torch import Tensor
 
-from refineclip.encoders.whole_files import read_cached, write_whole
+from refineclip.encoders.weights.whole_files import read_cached, write_whole
 
 from .region_batch import RegionBatch
 

@@ -10,7 +10,7 @@ from mmengine.registry import MODELS
 from torch import Tensor
 from torch.nn import functional as F
 
-from refineclip.encoders.weights_hash import weights_hash
+from refineclip.encoders.weights.weights_hash import weights_hash
 
 from .distillation_model import DistillationModel, select_regions
 from .region_batch import RegionBatch

@@ -12,8 +12,8 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from refineclip.encoders.text_head import TextHead
-from refineclip.encoders.weights_hash import weights_hash
+from refineclip.encoders.text.text_head import TextHead
+from refineclip.encoders.weights.weights_hash import weights_hash
 
 from .distillation_model import DistillationModel, select_regions
 from .losses.scd_loss import SCDLoss

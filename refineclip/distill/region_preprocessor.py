@@ -20,7 +20,7 @@ from mmengine.registry import MODELS
 from torch import Tensor
 
 from refineclip.distill.region_batch import RegionBatch
-from refineclip.encoders.dense_vit import DenseViT
+from refineclip.encoders.towers.dense_vit import DenseViT
 
 RESIZE_MODES = ('letterbox', 'squash')
 

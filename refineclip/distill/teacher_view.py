@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from refineclip.encoders.dense_vit import DenseViT
+from refineclip.encoders.towers.dense_vit import DenseViT
 
 
 def as_seen_by(

@@ -2,10 +2,10 @@
 
 from .build import build_clip
 from .dense_clip import DenseCLIP
-from .dense_modes import dense_mode, get_dense_mode, list_dense_modes
-from .dense_vit import DenseViT
 from .refiner import Refiner
 from .refiner_clip import RefinerCLIP
+from .towers.dense_modes import dense_mode, get_dense_mode, list_dense_modes
+from .towers.dense_vit import DenseViT
 
 __all__ = [
     'DenseCLIP',

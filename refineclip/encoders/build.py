@@ -18,14 +18,14 @@ from open_clip.transformer import VisionTransformer
 from timm.models import get_arch_pretrained_cfgs, split_model_name_tag
 from torch import nn
 
-from .checkpoint_file import read_checkpoint
 from .dense_clip import DenseCLIP
-from .dense_vit import DenseViT
-from .key_layouts import wants_quick_gelu
-from .open_clip_vit import OpenCLIPViT
 from .sources import ModelSource, is_file_name, resolve_source
-from .timm_vit import TimmViT
-from .weights import load_weights
+from .towers.dense_vit import DenseViT
+from .towers.open_clip_vit import OpenCLIPViT
+from .towers.timm_vit import TimmViT
+from .weights.checkpoint_file import read_checkpoint
+from .weights.key_layouts import wants_quick_gelu
+from .weights.loading import load_weights
 
 TIMM_PREFIX = 'timm/'
 _DTYPES = {'fp32': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float16}

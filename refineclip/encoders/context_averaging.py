@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .dense_vit import DenseViT
+from .towers.dense_vit import DenseViT
 
 
 @torch.no_grad()

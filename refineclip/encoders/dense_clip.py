@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from .dense_vit import DenseViT
+from .towers.dense_vit import DenseViT
 
 
 class DenseCLIP(nn.Module):

@@ -6,7 +6,7 @@ import copy
 
 from torch import Tensor, nn
 
-from .dense_vit import DenseViT
+from .towers.dense_vit import DenseViT
 
 INPUTS = ('block', 'output')
 

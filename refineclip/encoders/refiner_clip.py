@@ -12,12 +12,12 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend
 
 from .build import build_clip
-from .checkpoint_file import read_checkpoint
-from .checkpoint_guard import require_whole_checkpoint
-from .dense_modes import check_dense_mode, get_dense_mode
 from .map_pyramid import MapPyramid
 from .refiner import Refiner
-from .weights import has_submodule, load_submodule
+from .towers.dense_modes import check_dense_mode, get_dense_mode
+from .weights.checkpoint_file import read_checkpoint
+from .weights.checkpoint_guard import require_whole_checkpoint
+from .weights.loading import has_submodule, load_submodule
 
 ATTENTION_BACKENDS = {
     'flash': SDPBackend.FLASH_ATTENTION,

@@ -12,8 +12,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from refineclip.encoders.refiner_clip import RefinerCLIP
-from refineclip.encoders.weights_hash import weights_hash
-from refineclip.encoders.whole_files import read_cached, write_whole
+from refineclip.encoders.weights.weights_hash import weights_hash
+from refineclip.encoders.weights.whole_files import read_cached, write_whole
 
 from .encoders.references import ColourEncoder, TappedEncoder
 from .encoders.shared_trunk import DenseEncoder

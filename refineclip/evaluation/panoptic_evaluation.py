@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from refineclip.datasets.coco_panoptic import CocoPanoptic
 from refineclip.distill.region_preprocessor import RegionPreprocessor
 from refineclip.encoders.finite import check_finite
-from refineclip.encoders.text_head import TextHead
+from refineclip.encoders.text.text_head import TextHead
 
 from .bootstrap import ImageScores
 from .encoders.shared_trunk import DenseEncoder, SharedTrunk

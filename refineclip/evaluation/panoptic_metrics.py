@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from refineclip.encoders.finite import check_finite
-from refineclip.encoders.text import load_text_embeddings
-from refineclip.encoders.text_head import TextHead
+from refineclip.encoders.text.embedder import load_text_embeddings
+from refineclip.encoders.text.text_head import TextHead
 
 from .bootstrap import ImageScores
 from .regions.class_texts import class_texts

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import matplotlib.figure
 
-from refineclip.encoders.whole_files import write_whole
+from refineclip.encoders.weights.whole_files import write_whole
 
 from .report_style import STYLE
 from .style import png_bytes

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from refineclip.encoders.text_head import TextHead
+from refineclip.encoders.text.text_head import TextHead
 
 from .panels import panel_grid
 from .pictures import Picture, as_map, to_picture

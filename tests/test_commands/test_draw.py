@@ -13,7 +13,7 @@ from PIL import Image
 from refineclip.commands import draw
 from refineclip.datasets.vocabularies import parse_texts
 from refineclip.encoders import build_clip
-from refineclip.encoders.text import TextEmbedder
+from refineclip.encoders.text.embedder import TextEmbedder
 from refineclip.visualization import pca_figure
 from tests.test_evaluation.toy_panoptic import PATCH, write_coco
 

@@ -237,7 +237,7 @@ def test_another_shape_is_a_hole(
 
 
 def test_class_embeddings_of_the_file(tool: ModuleType, tmp_path: Path) -> None:
-    from refineclip.encoders.text import load_text_embeddings
+    from refineclip.encoders.text.embedder import load_text_embeddings
 
     published = Published(tmp_path)
     file = tmp_path / 'text.safetensors'

@@ -16,7 +16,7 @@ import refineclip.distill
 import refineclip.encoders  # noqa: F401
 from projects.cause.cause import CauseClusterProbe
 from refineclip.distill.distillation_model import draws_of_iteration
-from refineclip.encoders.text_bank import from_first_process
+from refineclip.encoders.text.text_bank import from_first_process
 from refineclip.evaluation import PanopticEvaluationDataset, SpatialAwarenessMetric
 from tests.test_distill.toys import STUDENT
 

@@ -286,9 +286,10 @@ def draw(kind: str, root: Path) -> None:
 @case('core')
 def text_embeddings(root: Path) -> None:
     """Embeddings by a tower on the device, and banks that are moved after they were filled."""
-    from refineclip.encoders import build_clip, text
-    from refineclip.encoders.text import TextEmbedder
-    from refineclip.encoders.text_bank import TextBank
+    from refineclip.encoders import build_clip
+    from refineclip.encoders.text import embedder
+    from refineclip.encoders.text.embedder import TextEmbedder
+    from refineclip.encoders.text.text_bank import TextBank
 
     clip = build_clip('microworld-clip', 'shipped').eval()
     found = [TextEmbedder(one, 'photo').embed(['dax', 'wug; fep']) for one in on_both(clip)]
@@ -297,7 +298,7 @@ def text_embeddings(root: Path) -> None:
     bank.set_vocabulary(['c', 'd'])
     assert isinstance(bank.embeddings, NamedTensor)
     bank = moved(TextBank(['dax'], 'microworld-clip', 'shipped', 'photo'))
-    with mock.patch.object(text, 'encode_prompts', wraps=text.encode_prompts) as tower:
+    with mock.patch.object(embedder, 'encode_prompts', wraps=embedder.encode_prompts) as tower:
         bank.set_vocabulary(['wug'])
     assert isinstance(tower.call_args.args[1], NamedTensor)  # the tower ran on the device
 

@@ -17,7 +17,7 @@ import refineclip.distill  # noqa: F401
 from refineclip.distill import feature_cache
 from refineclip.distill.feature_cache import FeatureCache
 from refineclip.distill.region_batch import RegionBatch
-from refineclip.encoders.weights_hash import weights_hash
+from refineclip.encoders.weights.weights_hash import weights_hash
 
 from .toys import PREPROCESSOR, STUDENT, region_batch
 

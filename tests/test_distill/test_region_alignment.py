@@ -12,7 +12,7 @@ from mmengine.registry import MODELS
 import refineclip.distill  # noqa: F401
 from refineclip.distill import region_alignment
 from refineclip.distill.distillation_model import select_regions
-from refineclip.encoders.text_head import TextHead
+from refineclip.encoders.text.text_head import TextHead
 
 from .toys import PATCH, PREPROCESSOR, SIZE, STUDENT, TOWER, raw_batch, region_batch
 

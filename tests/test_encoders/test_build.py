@@ -20,8 +20,8 @@ from timm.models import get_arch_pretrained_cfgs
 from torch import nn
 
 from refineclip.encoders.build import build_clip, wrap_tower
-from refineclip.encoders.open_clip_vit import OpenCLIPViT
-from refineclip.encoders.timm_vit import TimmViT
+from refineclip.encoders.towers.open_clip_vit import OpenCLIPViT
+from refineclip.encoders.towers.timm_vit import TimmViT
 
 # ViT-B-16 at toy size.
 SMALL = dict(

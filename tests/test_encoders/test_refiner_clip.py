@@ -9,7 +9,8 @@ import torch
 from mmengine.registry import MODELS
 from torch.nn import functional as F
 
-from refineclip.encoders import RefinerCLIP, dense_vit
+from refineclip.encoders import RefinerCLIP
+from refineclip.encoders.towers import dense_vit
 
 TOWER = dict(
     embed_dim=12,

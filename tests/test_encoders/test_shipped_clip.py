@@ -15,7 +15,7 @@ from refineclip.datasets.microworld.merges import byte_pair_merges, vocabulary_s
 from refineclip.datasets.microworld.vocabulary import WORDS
 from refineclip.encoders import RefinerCLIP, build_clip
 from refineclip.encoders.sources import ASSETS, resolve_source
-from refineclip.encoders.text import TextEmbedder
+from refineclip.encoders.text.embedder import TextEmbedder
 
 FOLDER = ASSETS / 'microworld-clip'
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from refineclip.datasets.coco_panoptic import CocoPanoptic
-from refineclip.encoders.text_head import TextHead
+from refineclip.encoders.text.text_head import TextHead
 from refineclip.evaluation import CLIPSELF, OURS, PanopticEvaluation, RegionRules
 from refineclip.evaluation.encoders.references import ColourEncoder
 

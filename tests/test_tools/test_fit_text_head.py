@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from refineclip.encoders.text_head import TextHead
+from refineclip.encoders.text.text_head import TextHead
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from refineclip.encoders.text_head import TextHead
+from refineclip.encoders.text.text_head import TextHead
 from refineclip.visualization import name_pixels, segmentation_figure
 from refineclip.visualization.segmentation_maps import overlay
 from tests.test_visualization.toys import halves, picture

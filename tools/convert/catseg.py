@@ -155,7 +155,7 @@ def resize_positions(position: Tensor, num_tokens: int) -> Tensor:
     """
     import torch
 
-    from refineclip.encoders.position_interpolation import resize_position
+    from refineclip.encoders.towers.position_interpolation import resize_position
 
     old, new = (round((count - 1) ** 0.5) for count in (len(position), num_tokens))
     patches = resize_position(position[None, 1:], (old, old), (new, new), 'bicubic')
@@ -205,7 +205,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
     import torch
 
-    from refineclip.encoders.checkpoint_file import read_checkpoint
+    from refineclip.encoders.weights.checkpoint_file import read_checkpoint
 
     try:
         published: dict[str, Any] = read_checkpoint(args.published)

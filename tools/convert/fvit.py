@@ -124,7 +124,7 @@ def convert_tower(state: State, model: Any) -> State:
         ValueError: If keys or shapes are not those of the tower.
     """
     from refineclip.encoders.dense_clip import DenseCLIP
-    from refineclip.encoders.weights import load_weights
+    from refineclip.encoders.weights.loading import load_weights
 
     visual = model.backbone.visual
     part = {k.removeprefix('backbone.'): v for k, v in state.items() if k.startswith(TOWER)}
@@ -177,7 +177,7 @@ def group(key: str) -> str:
 
 def write_text(path: Path, embeddings: Tensor, names: tuple[str, ...]) -> None:
     """Write the class embeddings (D, C + 1) of the checkpoint, the background last."""
-    from refineclip.encoders.text import save_text_embeddings
+    from refineclip.encoders.text.embedder import save_text_embeddings
 
     save_text_embeddings(path, embeddings.T.float(), (*names, 'background'))
     sys.stdout.write(f'{path}: embeddings of {len(names)} classes and the background\n')
@@ -201,7 +201,7 @@ def main(argv: list[str] | None = None) -> int:
     import torch
     from mmengine.config import Config
 
-    from refineclip.encoders.checkpoint_file import read_checkpoint
+    from refineclip.encoders.weights.checkpoint_file import read_checkpoint
 
     try:
         state = read_checkpoint(args.source)

@@ -16,9 +16,9 @@ from torch.nn import functional as F
 from refineclip.distill.distillation_model import check_finite
 from refineclip.distill.feature_cache import FeatureCache
 from refineclip.distill.region_batch import RegionBatch
-from refineclip.encoders.checkpoint_file import read_checkpoint
-from refineclip.encoders.weights import has_submodule, load_submodule
-from refineclip.encoders.weights_hash import weights_hash
+from refineclip.encoders.weights.checkpoint_file import read_checkpoint
+from refineclip.encoders.weights.loading import has_submodule, load_submodule
+from refineclip.encoders.weights.weights_hash import weights_hash
 
 Grid = tuple[int, int]
 

@@ -19,8 +19,8 @@ from refineclip.datasets.coco_captions import CocoCaptions
 from refineclip.datasets.coco_panoptic import CocoPanoptic
 from refineclip.datasets.microworld.vocabulary import NAMES, PROMPTS, SCENES
 from refineclip.encoders.build import build_clip
-from refineclip.encoders.dense_vit import DenseViT
-from refineclip.encoders.text import TextEmbedder
+from refineclip.encoders.text.embedder import TextEmbedder
+from refineclip.encoders.towers.dense_vit import DenseViT
 from refineclip.evaluation.bootstrap import ImageScores
 from refineclip.evaluation.encoders import COLOUR, load_encoders
 from refineclip.evaluation.image_level.retrieval import embed_captions, retrieval_recall

@@ -16,8 +16,8 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from refineclip.encoders.checkpoint_file import read_content
-from refineclip.encoders.whole_files import warn_made_anew, write_whole
+from refineclip.encoders.weights.checkpoint_file import read_content
+from refineclip.encoders.weights.whole_files import warn_made_anew, write_whole
 from refineclip.evaluation.bootstrap import ImageScores
 from refineclip.visualization.context_curve import RefiningCurve
 

@@ -244,7 +244,9 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     if path.exists() and not path.is_file():  # /dev/stdout, a pipe: never to be replaced
         path.write_text(text)
         return
-    from refineclip.encoders.whole_files import write_whole  # torch, which --help goes without
+    from refineclip.encoders.weights.whole_files import (
+        write_whole,  # torch, which --help goes without
+    )
 
     write_whole(path, lambda temporary: temporary.write_text(text))
 

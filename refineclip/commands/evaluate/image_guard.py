@@ -126,7 +126,7 @@ class ImageGuard:
     def _embed_names(self, names: list[str]) -> Tensor:
         import torch
 
-        from refineclip.encoders.text import TextEmbedder
+        from refineclip.encoders.text.embedder import TextEmbedder
 
         embedder = TextEmbedder(self.clip, self.args.templates, self.args.cache_dir)
         pieces = range(0, len(names), _PIECE)

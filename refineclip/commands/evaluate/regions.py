@@ -142,7 +142,7 @@ def run(args: argparse.Namespace) -> int:
     args.resize, args.dense_mode = rules.image_resize, rules.dense_mode
     prepared = Prepared(args)
 
-    from refineclip.encoders.text_head import TextHead
+    from refineclip.encoders.text.text_head import TextHead
     from refineclip.evaluation.feature_store import FeatureStore
     from refineclip.evaluation.regions import class_texts
 

@@ -21,9 +21,9 @@ from torch import nn
 
 from refineclip import __version__
 from refineclip.datasets.loader_settings import settle_workers
-from refineclip.encoders.name_files import read_json
-from refineclip.encoders.weights_hash import weights_hash
-from refineclip.encoders.whole_files import warn_made_anew
+from refineclip.encoders.text.name_files import read_json
+from refineclip.encoders.weights.weights_hash import weights_hash
+from refineclip.encoders.weights.whole_files import warn_made_anew
 from refineclip.evaluation.encoders import COLOUR, load_encoders
 from refineclip.segmentation import TextSegmentor
 from refineclip.segmentation.benchmarks.benchmark import Benchmark

@@ -18,7 +18,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from refineclip.distill.cost import count_parameters, without_weights
-from refineclip.encoders.prompt_encoding import ends_at_text
+from refineclip.encoders.text.prompt_encoding import ends_at_text
 
 if TYPE_CHECKING:
     from mmengine.config import Config

@@ -16,7 +16,7 @@ from mmengine.logging import print_log
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
-from refineclip.encoders.name_files import is_file
+from refineclip.encoders.text.name_files import is_file
 
 
 @register_backend('refineclip_atomic')

@@ -7,7 +7,7 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from refineclip.encoders.text import load_text_embeddings
+from refineclip.encoders.text.embedder import load_text_embeddings
 
 
 @MODELS.register_module()

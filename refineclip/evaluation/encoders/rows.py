@@ -10,13 +10,13 @@ import torch
 from mmengine.logging import print_log
 from torch import nn
 
-from refineclip.encoders.checkpoint_file import read_checkpoint
-from refineclip.encoders.dense_vit import DenseViT
-from refineclip.encoders.key_layouts import State
 from refineclip.encoders.refiner_clip import RefinerCLIP
 from refineclip.encoders.sources import HF_HUB, LOCAL_DIR, is_file_name, resolve_source
-from refineclip.encoders.weights import has_submodule, load_submodule
-from refineclip.encoders.weights_hash import weights_hash
+from refineclip.encoders.towers.dense_vit import DenseViT
+from refineclip.encoders.weights.checkpoint_file import read_checkpoint
+from refineclip.encoders.weights.key_layouts import State
+from refineclip.encoders.weights.loading import has_submodule, load_submodule
+from refineclip.encoders.weights.weights_hash import weights_hash
 
 from .references import ColourEncoder, TappedEncoder
 

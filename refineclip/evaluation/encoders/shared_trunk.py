@@ -7,8 +7,8 @@ from typing import Protocol
 
 from torch import Tensor
 
-from refineclip.encoders.dense_vit import DenseViT
 from refineclip.encoders.refiner_clip import RefinerCLIP
+from refineclip.encoders.towers.dense_vit import DenseViT
 
 from .references import TappedEncoder
 

@@ -18,9 +18,9 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
 from refineclip.datasets.image_io import BadImageError, read_image
-from refineclip.encoders.dense_vit import DenseViT
 from refineclip.encoders.finite import check_finite
 from refineclip.encoders.sources import resolve_source
+from refineclip.encoders.towers.dense_vit import DenseViT
 
 RESIZE_MODES = ('shortest', 'longest', 'squash')
 INTERPOLATIONS = ('bicubic', 'bilinear')

@@ -16,8 +16,8 @@ from torch import Tensor
 from refineclip.datasets.class_folders import ClassFolders
 from refineclip.datasets.coco_captions import CocoCaptions
 from refineclip.encoders import build_clip
-from refineclip.encoders.text import TextEmbedder
-from refineclip.encoders.text_bank import from_first_process
+from refineclip.encoders.text.embedder import TextEmbedder
+from refineclip.encoders.text.text_bank import from_first_process
 
 from .embeddings import ImageTransform, embed_images, library_transform
 from .retrieval import embed_captions, retrieval_recall

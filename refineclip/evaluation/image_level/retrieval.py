@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from refineclip.encoders.prompt_encoding import encode_prompts
-from refineclip.encoders.text import TextCLIP
+from refineclip.encoders.text.embedder import TextCLIP
+from refineclip.encoders.text.prompt_encoding import encode_prompts
 
 from ..bootstrap import ImageScores
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from refineclip.encoders.build import build_clip
 from refineclip.encoders.sources import HF_HUB, LOCAL_DIR
-from refineclip.encoders.text import TextEmbedder, load_text_embeddings
+from refineclip.encoders.text.embedder import TextEmbedder, load_text_embeddings
 
 _COCO_SUFFIXES = re.compile(r'(-(merged|other|stuff))+$')
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from refineclip.datasets.coco_panoptic import PanopticImage
 from refineclip.datasets.image_io import image_to_tensor, read_image
-from refineclip.encoders.dense_vit import DenseViT
+from refineclip.encoders.towers.dense_vit import DenseViT
 
 Preprocess = Callable[[dict[str, Any]], dict[str, Any]]
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from refineclip.distill.roi_ops import pool_regions
-from refineclip.encoders.text_head import TextHead
+from refineclip.encoders.text.text_head import TextHead
 
 from ..bootstrap import ImageScores
 from .accuracy import region_accuracy

@@ -16,7 +16,7 @@ from mmseg.datasets import (
 
 from refineclip.datasets.coco_panoptic import CocoPanoptic
 from refineclip.datasets.vocabularies import read_class_list
-from refineclip.encoders.text import read_names
+from refineclip.encoders.text.embedder import read_names
 
 _VOC_THINGS = PascalVOCDataset.METAINFO['classes'][1:]
 _VOC_PALETTE = PascalVOCDataset.METAINFO['palette'][1:]

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from refineclip.datasets.vocabularies import title_of
 from refineclip.encoders import build_clip
-from refineclip.encoders.checkpoint_guard import require_whole_checkpoint
-from refineclip.encoders.prompt_encoding import encode_prompts
+from refineclip.encoders.text.prompt_encoding import encode_prompts
+from refineclip.encoders.weights.checkpoint_guard import require_whole_checkpoint
 
 
 def first_synonym(name: str) -> str:

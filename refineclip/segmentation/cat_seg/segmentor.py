@@ -16,8 +16,8 @@ from torch.nn.utils import parametrize
 
 from refineclip.datasets.vocabularies import as_vocabulary
 from refineclip.encoders import RefinerCLIP
-from refineclip.encoders.checkpoint_guard import require_whole_checkpoint
 from refineclip.encoders.finite import check_finite
+from refineclip.encoders.weights.checkpoint_guard import require_whole_checkpoint
 
 from ..sliding_windows import resize
 from .query_value_tuning import train_query_value_only

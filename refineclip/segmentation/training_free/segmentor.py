@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from refineclip.datasets.vocabularies import as_vocabulary
 from refineclip.encoders.finite import check_finite
-from refineclip.encoders.text_bank import TextBank
-from refineclip.encoders.text_head import TextHead
+from refineclip.encoders.text.text_bank import TextBank
+from refineclip.encoders.text.text_head import TextHead
 
 from ..sliding_windows import Window, cut_windows, fold_windows, resize, window_boxes
 from .encoder_checkpoint import rename_encoder_keys

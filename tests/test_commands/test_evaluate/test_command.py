@@ -129,7 +129,7 @@ def test_spatial(base: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[
 def test_text_head_lets_a_tower_without_text_name_regions(
     base: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from refineclip.encoders.text_head import TextHead
+    from refineclip.encoders.text.text_head import TextHead
 
     np.save(tmp_path / 'texts.npy', np.eye(4, 5))
     texts = ['--text-embeddings', str(tmp_path / 'texts.npy'), '--image-size', '64', '--no-crops']

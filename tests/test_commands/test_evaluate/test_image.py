@@ -16,7 +16,7 @@ from refineclip.commands import evaluate
 from refineclip.commands.evaluate.image import sentences
 from refineclip.commands.evaluate.image_guard import text_weights
 from refineclip.encoders import RefinerCLIP, build_clip
-from refineclip.encoders.text import TextEmbedder
+from refineclip.encoders.text.embedder import TextEmbedder
 from refineclip.evaluation import PairedDifference
 from refineclip.evaluation.image_level.embeddings import embed_images, library_transform
 from refineclip.evaluation.image_level.retrieval import embed_captions, retrieval_recall

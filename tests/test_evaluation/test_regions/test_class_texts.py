@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from refineclip.encoders import build_clip
-from refineclip.encoders.text import TextEmbedder, save_text_embeddings
+from refineclip.encoders.text.embedder import TextEmbedder, save_text_embeddings
 from refineclip.evaluation.regions.class_texts import class_texts, prompt_name
 
 CLASSES = ('person', 'wall-other-merged', 'door-stuff')

@@ -11,7 +11,7 @@ from PIL import Image
 from refineclip.datasets.coco_panoptic import PanopticImage, PanopticSegment
 from refineclip.distill.region_preprocessor import RegionPreprocessor
 from refineclip.encoders.build import build_clip
-from refineclip.encoders.dense_vit import DenseViT
+from refineclip.encoders.towers.dense_vit import DenseViT
 from refineclip.evaluation.regions.crop_features import encode_crops, panoptic_batch
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from refineclip.encoders.text_head import TextHead
+from refineclip.encoders.text.text_head import TextHead
 from refineclip.evaluation.regions import OURS
 from refineclip.evaluation.regions.pooling import (
     RegionFeatures,

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from refineclip.datasets.coco_panoptic import CocoPanoptic, PanopticImage, PanopticSegment
-from refineclip.encoders.templates import fill_template
+from refineclip.encoders.text.templates import fill_template
 from refineclip.evaluation.regions import (
     CLIPSELF,
     OURS,

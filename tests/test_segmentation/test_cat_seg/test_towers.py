@@ -14,7 +14,7 @@ from mmengine.runner.checkpoint import get_state_dict, load_state_dict
 from mmengine.runner.checkpoint import weights_to_cpu as to_cpu
 
 from refineclip.encoders import build_clip
-from refineclip.encoders.prompt_encoding import encode_prompts
+from refineclip.encoders.text.prompt_encoding import encode_prompts
 from refineclip.segmentation.cat_seg.prompted_text import PromptedTextEncoder, first_synonym
 from refineclip.segmentation.cat_seg.query_value_tuning import train_query_value_only
 

@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from refineclip.encoders.text_head import TextHead
+from refineclip.encoders.text.text_head import TextHead
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ import torch
 from torch.nn import functional as F
 
 from refineclip.encoders import build_clip
-from refineclip.encoders.text import TextEmbedder, save_text_embeddings
-from refineclip.encoders.text_bank import TextBank
+from refineclip.encoders.text.embedder import TextEmbedder, save_text_embeddings
+from refineclip.encoders.text.text_bank import TextBank
 
 TOWER = {'model': 'microworld-clip', 'pretrained': 'shipped', 'templates': ['a {}']}
 

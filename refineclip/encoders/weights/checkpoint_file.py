@@ -15,10 +15,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from .formats import Format, describe_pickle, sniff_format
 from .harmless_types import harmless_types
 from .renamed_state import LOGIT_PARAMETERS, OPENAI_SCALARS, State
 from .torchscript_file import read_torchscript
-from .weight_formats import Format, describe_pickle, sniff_format
 
 _NESTS = ('state_dict', 'model', 'module', 'model_state_dict', 'model_ema')
 _WRAPPERS = ('module.', '_orig_mod.')

@@ -14,12 +14,12 @@ from open_clip.model import convert_to_custom_text_state_dict
 from timm.models.eva import Eva
 from torch import Tensor
 
+from ..towers.dense_vit import DenseViT
+from ..towers.open_clip_vit import OpenCLIPViT
+from ..towers.timm_vit import TimmViT
 from . import transformers_layout as transformers
-from .dense_vit import DenseViT
-from .open_clip_vit import OpenCLIPViT
 from .renamed_state import OPENAI_SCALARS, Renamed, State
 from .timm_layout import rename_timm
-from .timm_vit import TimmViT
 
 _RADIO_HUB = 'base_model.'
 

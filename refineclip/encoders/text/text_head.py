@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from .checkpoint_file import read_content
-from .whole_files import write_whole
+from ..weights.checkpoint_file import read_content
+from ..weights.whole_files import write_whole
 
 _KEYS = ('feature_mean', 'feature_std', 'weight', 'text_mean')
 

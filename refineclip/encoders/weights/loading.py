@@ -12,11 +12,11 @@ import torch
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
+from ..dense_clip import DenseCLIP
+from ..towers.position_interpolation import resize_position
 from .checkpoint_file import read_checkpoint
-from .dense_clip import DenseCLIP
 from .key_layouts import choose_owner, detect_layout
 from .position_grids import check_grid
-from .position_interpolation import resize_position
 from .renamed_state import LOGIT_PARAMETERS, Renamed, State, drop_computed, group_of
 
 _NUM_NAMED = 5

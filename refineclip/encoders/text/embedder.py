@@ -15,12 +15,12 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .checkpoint_file import read_array, read_content
+from ..weights.checkpoint_file import read_array, read_content
+from ..weights.weights_hash import weights_hash
+from ..weights.whole_files import warn_made_anew, write_whole
 from .name_files import read_names
 from .prompt_encoding import encode_prompts
 from .templates import fill_template, get_templates
-from .weights_hash import weights_hash
-from .whole_files import warn_made_anew, write_whole
 
 _BATCH_PROMPTS = 256
 

@@ -19,7 +19,7 @@ import torch
 from mmengine.logging import MessageHub
 from safetensors.torch import save, save_file
 
-from refineclip.encoders.checkpoint_file import read_array, read_checkpoint, read_content
+from refineclip.encoders.weights.checkpoint_file import read_array, read_checkpoint, read_content
 
 WEIGHTS = {'a.weight': torch.arange(3.0), 'b': torch.ones(2)}
 

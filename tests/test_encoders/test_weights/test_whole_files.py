@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from refineclip.encoders.whole_files import read_cached, write_whole
+from refineclip.encoders.weights.whole_files import read_cached, write_whole
 
 
 def test_a_write_that_fails_leaves_what_was_there(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from refineclip.encoders.name_files import is_file, join_synonyms, read_names, read_text
+from refineclip.encoders.text.name_files import is_file, join_synonyms, read_names, read_text
 
 NAMES = ['café table;bistro table', '象', 'st. bernard']
 

@@ -16,8 +16,8 @@ from mmengine.runner.checkpoint import CheckpointLoader
 from torch import Tensor, nn
 
 from .checkpoint_file import read_content
+from .loading import unlike_weights
 from .renamed_state import computed_pattern
-from .weights import unlike_weights
 
 _NUM_NAMED = 3
 _FSDP = '_fsdp_wrapped_module'

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from refineclip.encoders.build import build_clip
-from refineclip.encoders.transformers_layout import fuse_qkv, is_quick_gelu
+from refineclip.encoders.weights.transformers_layout import fuse_qkv, is_quick_gelu
 
 State = dict[str, Tensor]
 DINO = dict(img_size=56, embed_dim=32, depth=2, num_heads=2)

@@ -13,11 +13,11 @@ from mmengine.logging import print_log
 from open_clip.timm_model import TimmModel
 from torch import Tensor
 
-from .dense_vit import DenseViT
-from .open_clip_vit import OpenCLIPViT
+from ..towers.dense_vit import DenseViT
+from ..towers.open_clip_vit import OpenCLIPViT
+from ..towers.timm_vit import TimmViT
 from .renamed_state import Renamed, State
 from .timm_layout import rename_timm
-from .timm_vit import TimmViT
 
 Rules = tuple[tuple[str, str], ...]
 

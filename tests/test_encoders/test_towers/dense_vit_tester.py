@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from refineclip.encoders.dense_modes import list_dense_modes
-from refineclip.encoders.dense_vit import DenseViT
+from refineclip.encoders.towers.dense_modes import list_dense_modes
+from refineclip.encoders.towers.dense_vit import DenseViT
 
 
 def randomise(model: nn.Module) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from refineclip.encoders.build import build_clip
-from refineclip.encoders.position_interpolation import (
+from refineclip.encoders.towers.position_interpolation import (
     POSITION_INTERPOLATIONS,
     default_position_interpolation,
     resize_position,

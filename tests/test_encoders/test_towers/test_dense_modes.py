@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from refineclip.encoders import dense_modes
-from refineclip.encoders.blocks import BlockView
 from refineclip.encoders.build import build_clip
-from refineclip.encoders.dense_modes import dense_mode, get_dense_mode, list_dense_modes
+from refineclip.encoders.towers import dense_modes
+from refineclip.encoders.towers.blocks import BlockView
+from refineclip.encoders.towers.dense_modes import dense_mode, get_dense_mode, list_dense_modes
 
 
 class Line(BlockView):

@@ -13,10 +13,10 @@ from timm.models.eva import Eva
 from timm.models.eva import checkpoint_filter_fn as filter_eva
 from timm.models.vision_transformer import checkpoint_filter_fn as filter_vit
 
-from .dense_vit import DenseViT
+from ..towers.dense_vit import DenseViT
+from ..towers.timm_vit import TimmViT
 from .position_grids import check_grid
 from .renamed_state import Renamed, State, group_of, leave_out
-from .timm_vit import TimmViT
 
 # What timm's conversion leaves out with reason: not part of the tower, or of its training only.
 _UNUSED = (

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from refineclip.encoders.build import build_clip
 from refineclip.encoders.dense_clip import DenseCLIP
-from refineclip.encoders.weights import load_submodule, load_weights
+from refineclip.encoders.weights.loading import load_submodule, load_weights
 
 State = dict[str, Tensor]
 DINOV2 = dict(img_size=56, embed_dim=32, depth=3, num_heads=2)

@@ -13,15 +13,16 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from refineclip.encoders import build_clip, text
-from refineclip.encoders.templates import TEMPLATES, fill_template, get_templates
-from refineclip.encoders.text import (
+from refineclip.encoders import build_clip
+from refineclip.encoders.text import embedder
+from refineclip.encoders.text.embedder import (
     TextEmbedder,
     load_text_embeddings,
     read_names,
     save_text_embeddings,
 )
-from refineclip.encoders.weights_hash import weights_hash
+from refineclip.encoders.text.templates import TEMPLATES, fill_template, get_templates
+from refineclip.encoders.weights.weights_hash import weights_hash
 
 TOY = {
     'embed_dim': 16,
@@ -135,7 +136,7 @@ def test_equals_the_zero_shot_classifier_of_open_clip(clip: nn.Module) -> None:
 def test_batches_do_not_change_the_result(monkeypatch: pytest.MonkeyPatch) -> None:
     names = ['abc', 'b;c', 'ca', 'bb', 'cab']
     whole = TextEmbedder(letters(), ['{}', 'a {}']).embed(names)
-    monkeypatch.setattr(text, '_BATCH_PROMPTS', 4)
+    monkeypatch.setattr(embedder, '_BATCH_PROMPTS', 4)
     assert torch.equal(TextEmbedder(letters(), ['{}', 'a {}']).embed(names), whole)
 
 

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from refineclip.encoders.build import build_clip
-from refineclip.encoders.renamed_state import drop_computed
-from refineclip.encoders.timm_layout import rename_timm
-from refineclip.encoders.weights import load_weights
+from refineclip.encoders.weights.loading import load_weights
+from refineclip.encoders.weights.renamed_state import drop_computed
+from refineclip.encoders.weights.timm_layout import rename_timm
 
 State = dict[str, Tensor]
 SMALL = dict(img_size=64, embed_dim=32, depth=2, num_heads=2)

@@ -18,8 +18,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 import refineclip.distill  # noqa: F401  (registers the stages)
+from tests.test_distill.toys import PREPROCESSOR, STUDENT
 
-from ..test_distill.toys import PREPROCESSOR, STUDENT
 from .test_checkpoint_file import RunsCode
 
 State = dict[str, Tensor]

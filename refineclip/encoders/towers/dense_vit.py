@@ -272,7 +272,7 @@ class DenseViT(nn.Module):
 
         Args:
             images: Normalised float images ``(B, 3, H, W)``.
-            mode: Name of a dense mode (:mod:`refineclip.encoders.dense_modes`).
+            mode: Name of a dense mode (:mod:`refineclip.encoders.towers.dense_modes`).
             normalize: L2-normalise along the channels.
 
         Returns:

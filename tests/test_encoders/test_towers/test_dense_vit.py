@@ -11,7 +11,7 @@ from open_clip.model import CustomTextCLIP
 from torch import Tensor, nn
 
 from refineclip.encoders.build import build_clip
-from refineclip.encoders.dense_vit import DenseViT
+from refineclip.encoders.towers.dense_vit import DenseViT
 
 from .dense_vit_tester import DenseViTTester
 

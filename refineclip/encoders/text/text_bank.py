@@ -14,10 +14,10 @@ from mmengine.dist import broadcast_object_list, is_main_process
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
-from .build import build_clip
+from ..build import build_clip
+from ..sources import HF_HUB, LOCAL_DIR
+from .embedder import TextEmbedder, load_text_embeddings
 from .name_files import read_names
-from .sources import HF_HUB, LOCAL_DIR
-from .text import TextEmbedder, load_text_embeddings
 
 Found = TypeVar('Found')
 
