@@ -140,16 +140,16 @@ def check_vocabulary(
     titles = [title_of(name) for name in names]
     if not titles:
         raise ValueError(f'{where}: expected one class name or more, got none')
-    empty = [position for position, title in enumerate(titles) if not _says_something(title)]
-    if empty:
-        raise ValueError(
-            f'{where}: expected a name for every class, got empty ones at positions {empty[:5]}'
-        )
     unreadable = [position for position, name in enumerate(names) if any(map(_is_control, name))]
     if unreadable:
         raise ValueError(
             f'{where}: expected names of readable characters, got control characters at positions '
             f'{unreadable[:5]}: {names[unreadable[0]]!r}'
+        )
+    empty = [position for position, title in enumerate(titles) if not _says_something(title)]
+    if empty:
+        raise ValueError(
+            f'{where}: expected a name for every class, got empty ones at positions {empty[:5]}'
         )
     if distinct and (twice := _positions_of_repeated(titles)):
         raise ValueError(f'{where}: expected each class name once, got {_describe(twice)}')
