@@ -35,6 +35,10 @@ def read_annotations(path: str) -> dict[str, list[Record]]:
     content = read_coco_json(path, 'boxes (COCO instances)', ('images', 'categories'))
     if content.get('annotations') is None:
         content['annotations'] = []
+    if not isinstance(content['annotations'], list):
+        raise ValueError(
+            f"{path}: expected a list of 'annotations', got {shown(content['annotations'])}"
+        )
     check_categories(path, content['categories'])
     check_records(path, 'images', content['images'], ('id', 'width', 'height'))
     check_images(path, content['images'])

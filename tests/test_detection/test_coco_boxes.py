@@ -147,6 +147,8 @@ def test_a_share_that_is_lost_is_told(tmp_path: Path) -> None:
         (lambda c: c['images'][1].pop('width'), r"'width' in images\[1\]"),
         (lambda c: c['images'][1].pop('file_name'), "'file_name' in each of images"),
         (lambda c: c.pop('categories'), "list of 'categories'"),
+        (lambda c: c.update(annotations=3), "list of 'annotations', got 3"),
+        (lambda c: c.update(annotations={}), "list of 'annotations'"),
     ],
 )
 def test_what_a_box_needs_is_asked_for(tmp_path: Path, change: Change, message: str) -> None:
