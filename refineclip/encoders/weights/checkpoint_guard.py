@@ -20,7 +20,6 @@ from .loading import unlike_weights
 from .renamed_state import computed_pattern
 
 _NUM_NAMED = 3
-_FSDP = '_fsdp_wrapped_module'
 # Start of a key, what such a file is, and what to do with it. The first that is found counts.
 _KINDS = (
     (
@@ -110,9 +109,6 @@ def _turn_into_tensors(state: MutableMapping[str, Any], prefix: str) -> None:
 
 
 def _check(model: nn.Module, state: MutableMapping[str, Any], prefix: str, *_: Any) -> None:
-    # Shards of FSDP have other names and shapes; the models that it wraps are in ``named_modules``.
-    if any(_FSDP in name for name in (prefix, *(name for name, _ in model.named_modules()))):
-        return
     _turn_into_tensors(state, prefix)
     own = {prefix + name: tensor for name, tensor in model.state_dict().items()}
     # Buffers that are there in some versions of the libraries, as in mmengine's own loader.
