@@ -10,7 +10,7 @@ import torch.nn.functional as F
 
 pytest.importorskip('mmseg.models')
 
-from benchmarks.forks import in_fork, peak_growth
+from benchmarks.forks import in_new_process, peak_growth
 from benchmarks.segmentation import build
 from refineclip.segmentation.cat_seg.window_inference import predict_labels
 
@@ -44,7 +44,7 @@ def segment(classes: int) -> tuple[float, list[int], int]:
 @pytest.mark.parametrize('classes', [150, 847])
 def test_peak_memory(classes):
     """All 847 maps at 480 x 640 alone would take 993 MiB, at the size of the windows 2,382 MiB."""
-    peak, shape, predicted = in_fork(segment, classes)
+    peak, shape, predicted = in_new_process(segment, classes)
     assert shape == [480, 640]
     assert predicted > 1
     assert peak < 3 * 1024

@@ -17,7 +17,7 @@ from mmengine.registry import MODELS, DefaultScope
 from mmseg.models.segmentors import EncoderDecoder
 from mmseg.structures import SegDataSample
 
-from benchmarks.forks import in_fork, peak_growth
+from benchmarks.forks import in_new_process, peak_growth
 from refineclip.encoders import RefinerCLIP
 from refineclip.segmentation import TextSegmentor, build_text_segmentor, segment_image
 from refineclip.segmentation.sliding_windows import fold_windows, window_boxes
@@ -360,7 +360,7 @@ def large_photo_of_847_classes() -> tuple[float, tuple[int, ...], int]:
 @pytest.mark.skipif(sys.platform != 'linux', reason='peak memory is read from /proc')
 def test_847_classes_at_real_size_fit_into_memory() -> None:
     """All scores at once would be 847 x 1500 x 2000 x 4 B = 9.5 GiB."""
-    peak, shape, num_predicted = in_fork(large_photo_of_847_classes)
+    peak, shape, num_predicted = in_new_process(large_photo_of_847_classes)
     assert peak < 1.5 * 1024
     assert shape == (1, 1500, 2000)
     assert num_predicted > 1
