@@ -200,7 +200,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     from refineclip.datasets.image_folder import list_images, read_image_list
     from refineclip.datasets.proposal_making import BoxFilter
-    from refineclip.distill.hooks.atomic_checkpoint_hook import AtomicLocalBackend
+    from refineclip.encoders.weights.whole_files import write_whole
 
     if not args.data_root.is_dir():
         raise SystemExit(f'expected a folder after --data-root, got {args.data_root}')
@@ -226,7 +226,7 @@ def main(argv: list[str] | None = None) -> None:
     good = {record['name']: record['boxes'] for record in records if 'boxes' in record}
     if not good:
         raise SystemExit(f'expected usable images in {args.data_root}, got {len(records)} bad ones')
-    AtomicLocalBackend().put(json.dumps(good).encode(), args.out)
+    write_whole(args.out, lambda path: path.write_text(json.dumps(good), encoding='utf-8'))
     partial_file.unlink()
     boxes = sum(map(len, good.values()))
     say(

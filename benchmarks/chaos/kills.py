@@ -116,7 +116,10 @@ def differences(whole: Path, other: Path) -> str:
     refined = [name for name in names if name.startswith('refined_')]
     for name in (last, *refined):
         first, second = read_content(whole / name), read_content(other / name)
-        for key in _COMPARED if name == last else ('state_dict',):
+        if name != last:  # beside the weights, all but the config, which says whether it resumes
+            for content in (first, second):
+                content['meta'].pop('cfg')
+        for key in _COMPARED if name == last else ('state_dict', 'meta'):
             if found := _differing(first.get(key), second.get(key), f'{name} {key}'):
                 return found
     first, second = _last_log(whole), _last_log(other)

@@ -189,15 +189,25 @@ def test_keeping_one_checkpoint_is_refused():
         AtomicCheckpointHook(interval=1, max_keep_ckpts=1)
 
 
-def test_refined_file_lost_in_a_kill_is_written_on_resume(images, tmp_path):
+@pytest.mark.parametrize(
+    ('length', 'name', 'done'), [('epochs', 'epoch_1', (1, 4)), ('iters', 'iter_4', (0, 4))]
+)
+def test_refined_file_lost_in_a_kill_is_written_on_resume(images, tmp_path, length, name, done):
     """The process can die after the checkpoint and before the blended backbone."""
-    hooks = [dict(type='WeightEnsembleHook')]
-    train(run_config(images, tmp_path, epochs=1, custom_hooks=hooks))
-    refined = tmp_path / 'refined_epoch_1.pth'
-    whole = torch.load(refined, weights_only=True)['state_dict']
+    settings = {length: 1 if length == 'epochs' else 4}
+    settings['custom_hooks'] = [dict(type='WeightEnsembleHook')]
+    train(run_config(images, tmp_path, **settings))
+    refined = tmp_path / f'refined_{name}.pth'
+    whole = torch.load(refined, weights_only=True)
+    assert (whole['meta']['epoch'], whole['meta']['iter']) == done
+    saved = torch.load(tmp_path / f'{name}.pth', weights_only=False)['meta']
+    assert (saved['epoch'], saved['iter']) == done
     refined.unlink()
-    train(run_config(images, tmp_path, epochs=1, custom_hooks=hooks, resume=True))
-    assert_same_state(whole, torch.load(refined, weights_only=True)['state_dict'])
+    train(run_config(images, tmp_path, resume=True, **settings))
+    again = torch.load(refined, weights_only=True)
+    assert_same_state(whole['state_dict'], again['state_dict'])
+    assert whole['meta'].pop('cfg') != again['meta'].pop('cfg')  # resume=True
+    assert whole['meta'] == again['meta']
 
 
 def test_weight_ensemble_needs_student_and_teacher(images, tmp_path):

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-import os
 import re
-import uuid
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +15,7 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
 from refineclip.encoders.text.name_files import is_file
+from refineclip.encoders.weights.whole_files import write_whole
 
 
 @register_backend('refineclip_atomic')
@@ -27,15 +26,7 @@ class AtomicLocalBackend(LocalBackend):
         """Write bytes so that ``filepath`` never holds a part of them."""
         path = Path(filepath)
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f'.{path.name}.{uuid.uuid4().hex}.tmp')
-        try:
-            with temporary.open('wb') as file:
-                file.write(obj)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        write_whole(path, lambda temporary: temporary.write_bytes(obj))
 
 
 @HOOKS.register_module()

@@ -19,7 +19,7 @@ from mmengine.registry import HOOKS
 from mmengine.runner import BaseLoop, Runner
 from torch import Tensor, nn
 
-from .atomic_checkpoint_hook import AtomicLocalBackend
+from refineclip.encoders.weights.whole_files import write_whole
 
 VALIDATED = ('blended', 'raw', 'both')
 
@@ -159,35 +159,37 @@ class WeightEnsembleHook(Hook):
             )
         resumed = runner.message_hub.get_info('last_ckpt')
         if resumed is not None and Path(resumed).exists() and not refined_path(resumed).exists():
-            self._write(runner, resumed)  # the run was killed between the two files
+            # The run was killed between the two files.
+            self._write(runner, resumed, runner.epoch, runner.iter)
         self._last_written = resumed
 
     def after_train_epoch(self, runner: Runner) -> None:
         """Blend if the checkpoint hook has just saved."""
-        self._follow(runner)
+        self._follow(runner, runner.epoch + 1, runner.iter)
 
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
         """Blend if the checkpoint hook has just saved."""
-        self._follow(runner)
+        self._follow(runner, runner.epoch, runner.iter + 1)
 
-    def _follow(self, runner: Runner) -> None:
+    def _follow(self, runner: Runner, epoch: int, iteration: int) -> None:
         saved = runner.message_hub.get_info('last_ckpt')
         if saved is None or saved == self._last_written:
             return
         self._last_written = saved
-        self._write(runner, saved)
+        self._write(runner, saved, epoch, iteration)
 
     @master_only
-    def _write(self, runner: Runner, saved: str) -> None:
+    def _write(self, runner: Runner, saved: str, epoch: int, iteration: int) -> None:
+        """Write the blend of a checkpoint of so many finished epochs and iterations."""
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         checkpoint = dict(
             meta=dict(
                 alpha=self.alpha,
                 blended_from=Path(saved).name,
-                epoch=runner.epoch,
-                iter=runner.iter,
+                epoch=epoch,
+                iter=iteration,
                 seed=runner.seed,
                 cfg=runner.cfg.pretty_text,
             ),
@@ -197,4 +199,5 @@ class WeightEnsembleHook(Hook):
         )
         with io.BytesIO() as buffer:
             torch.save(checkpoint, buffer)
-            AtomicLocalBackend().put(buffer.getvalue(), refined_path(saved))
+            content = buffer.getvalue()
+        write_whole(refined_path(saved), lambda path: path.write_bytes(content))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,8 @@ def write_whole(path: str | Path, write: Callable[[Path], Any]) -> None:
     temporary = path.with_name(f'.{path.name}.{uuid4().hex}.tmp')
     try:
         write(temporary)
+        with temporary.open('rb') as file:
+            os.fsync(file.fileno())  # the name must not outlive the content, when power fails
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
