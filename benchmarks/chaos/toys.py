@@ -38,7 +38,6 @@ _SHORT = (
     'train_cfg.val_interval=100',
     'train_dataloader.batch_size=2',
     "model_wrapper_cfg={'type': 'MMDistributedDataParallel', 'device_ids': None}",
-    'model_wrapper_cfg.find_unused_parameters=True',
 )
 _PHOTOS = ('train_dataloader.dataset.data_root=DATA/train', 'train_cfg.max_iters=8')
 TOYS = {
