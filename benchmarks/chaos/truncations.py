@@ -82,7 +82,7 @@ def _feature_store(folder: Path) -> torch.Tensor:
     root = drawn(folder.parent)
     data = PanopticEvaluation(CocoPanoptic(root, 'val'), preprocessor, 8)
     encoders = load_encoders(dict(one='random'), TOWER)
-    return torch.stack([one.flatten() for one in FeatureStore(folder).maps(data, encoders)['one']])
+    return torch.stack([one['one'].flatten() for one in FeatureStore(folder).maps(data, encoders)])
 
 
 def _checkpoint(name: str) -> Callable[[Path], torch.Tensor]:

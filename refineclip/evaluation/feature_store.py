@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from refineclip.encoders.weights.weights_hash import weights_hash
 from refineclip.encoders.weights.whole_files import read_cached, write_whole
 
 from .encoders.references import ColourEncoder, TappedEncoder
-from .encoders.shared_trunk import DenseEncoder
+from .encoders.shared_trunk import DenseEncoder, SharedTrunk
 from .panoptic_evaluation import PanopticEvaluation
 from .regions.pooling import RegionFeatures
 
@@ -25,7 +25,7 @@ OF_TEXTS = ('protocol', 'class_names', 'templates')
 
 
 class FeatureStore:
-    """Safetensors files (float32) in one folder, one per encoder, images and settings.
+    """Safetensors files (float32) in one folder, by encoder, images and settings.
 
     A file's name is a hash of its description, so that a store never answers for other weights,
     sizes, images or annotations; what is asked for is then not found.
@@ -41,20 +41,33 @@ class FeatureStore:
 
     def maps(
         self, evaluation: PanopticEvaluation, encoders: Mapping[str, DenseEncoder]
-    ) -> dict[str, list[Tensor]]:
-        """Dense maps by encoder, computed in one pass for those that are not stored."""
-        description = dict(kind='maps', images=describe_images(evaluation))
-        paths = {name: self._path(encoder, description) for name, encoder in encoders.items()}
-        names = [f'{i:08d}' for i in range(len(evaluation.dataset))]
-        stored = {name: _read(path, names) for name, path in paths.items()}
-        missing = {n: e for n, e in encoders.items() if stored[n] is None}
-        fresh = evaluation.maps_of(missing) if missing else {}
-        for name, maps in fresh.items():
-            self._save(paths[name], dict(zip(names, maps, strict=True)))
-        return {
-            name: fresh[name] if found is None else [found[one] for one in names]
-            for name, found in stored.items()
-        }
+    ) -> Iterator[dict[str, Tensor]]:
+        """Dense maps (1, D, h, w) by encoder, image by image; what is not stored is computed.
+
+        A file an image and encoder: a call that was stopped goes on, and one of other images finds
+        those that it shares.
+        """
+        description = dict(kind='map', preprocessing=evaluation.preprocessor.description)
+        folders = {name: self._path(encoder, description) for name, encoder in encoders.items()}
+        for folder in filter(None, folders.values()):
+            folder.mkdir(exist_ok=True)
+        trunks: dict[tuple[str, ...], SharedTrunk] = {}
+        for index in evaluation.track(range(len(evaluation.dataset))):
+            file = f'{_digest(_describe_file(evaluation.dataset[index].img_path))}.safetensors'
+            paths = {n: None if folder is None else folder / file for n, folder in folders.items()}
+            stored = {name: _read(path, ('map',)) for name, path in paths.items()}
+            missing = tuple(name for name, found in stored.items() if found is None)
+            fresh: dict[str, Tensor] = {}
+            if missing:
+                if missing not in trunks:
+                    trunks[missing] = SharedTrunk({name: encoders[name] for name in missing})
+                fresh = evaluation.maps_of_image(index, evaluation.item(index), trunks[missing])
+            for name, one in fresh.items():
+                self._save(paths[name], {'map': one})
+            yield {
+                name: fresh[name] if found is None else found['map']
+                for name, found in stored.items()
+            }
 
     def regions(
         self, evaluation: PanopticEvaluation, encoders: Mapping[str, DenseEncoder], crops: bool
@@ -68,7 +81,12 @@ class FeatureStore:
             classes=evaluation.classes,
             crops=crops,
         )
-        paths = {name: self._path(encoder, description) for name, encoder in encoders.items()}
+        paths = {
+            name: path and path.with_suffix('.safetensors')
+            for name, path in (
+                (name, self._path(encoder, description)) for name, encoder in encoders.items()
+            )
+        }
         names = ('boxes', 'masks', 'crops') if crops else ('boxes', 'masks')
         stored = {name: _read(path, names) for name, path in paths.items()}
         missing = {n: e for n, e in encoders.items() if stored[n] is None}
@@ -84,7 +102,7 @@ class FeatureStore:
         own = describe_encoder(encoder)
         if self.folder is None or own is None:
             return None
-        return self.folder / f'{_digest([own, description])}.safetensors'
+        return self.folder / _digest([own, description])
 
     @staticmethod
     def _save(path: Path | None, tensors: Mapping[str, Tensor]) -> None:
@@ -108,11 +126,13 @@ def describe_encoder(encoder: DenseEncoder) -> dict[str, Any] | None:
 
 def describe_images(evaluation: PanopticEvaluation) -> dict[str, Any]:
     """What decides the pixels that an encoder sees, JSON-like."""
-    files = []
-    for image in evaluation.dataset:
-        stat = image.img_path.stat()
-        files.append([str(image.img_path.resolve()), stat.st_size, stat.st_mtime_ns])
+    files = [_describe_file(image.img_path) for image in evaluation.dataset]
     return dict(files=_digest(files), preprocessing=evaluation.preprocessor.description)
+
+
+def _describe_file(path: Path) -> list[Any]:
+    stat = path.stat()
+    return [str(path.resolve()), stat.st_size, stat.st_mtime_ns]
 
 
 def _digest(value: Any) -> str:

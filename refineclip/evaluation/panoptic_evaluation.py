@@ -144,7 +144,12 @@ class PanopticEvaluation:
             crops=batch.cut_crops(labels.rows) if crops else None,
         )
         # Masks go with the images, which are read again; the rest is small and stays.
-        self._labels[index] = replace(labels, masks=labels.masks[:0])
+        self._labels[index] = replace(
+            labels,
+            masks=labels.masks[:0].clone(),  # a view would keep all of it
+            segments=labels.segments.astype(np.int32),
+            classes=labels.classes.astype(np.int16),
+        )
         if self._keeps:
             self._items[index] = replace(item, crops=None)
         return item
@@ -166,16 +171,25 @@ class PanopticEvaluation:
         """
         return self.maps_of({'encoder': encoder})['encoder']
 
-    @torch.no_grad()  # not inference mode: callers may work on the maps in place
     def maps_of(self, encoders: Mapping[str, DenseEncoder]) -> dict[str, list[Tensor]]:
         """Like :meth:`maps` for several encoders; those of one trunk run it once per image."""
-        found: dict[str, list[Tensor]] = {name: [] for name in encoders}
         trunks = SharedTrunk(encoders)
-        for index, item in enumerate(self.items()):
-            for name, one in trunks.dense(item.images).items():
-                self._check_map(one, name, index)
-                found[name].append(one.cpu())
-        return found
+        found = [self.maps_of_image(*one, trunks) for one in enumerate(self.items())]
+        return {name: [maps[name] for maps in found] for name in encoders}
+
+    @torch.no_grad()  # not inference mode: callers may work on the maps in place
+    def maps_of_image(
+        self, index: int, item: PanopticItem, trunks: SharedTrunk
+    ) -> dict[str, Tensor]:
+        """Dense map (1, D, h, w) of one image by every encoder, on the CPU.
+
+        Raises:
+            ValueError: If a map is not finite or has another grid.
+        """
+        maps = trunks.dense(item.images)
+        for name, one in maps.items():
+            self._check_map(one, name, index)
+        return {name: one.cpu() for name, one in maps.items()}
 
     def _check_map(self, dense_map: Tensor, name: str, index: int) -> None:
         path = self.dataset[index].img_path

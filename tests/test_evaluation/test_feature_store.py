@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -31,20 +32,20 @@ def forbid(monkeypatch: pytest.MonkeyPatch) -> None:
     def called(*args: object) -> None:
         raise AssertionError('computed again')
 
-    monkeypatch.setattr(PanopticEvaluation, 'maps_of', called)
+    monkeypatch.setattr(PanopticEvaluation, 'maps_of_image', called)
     monkeypatch.setattr(PanopticEvaluation, 'region_features', called)
 
 
 def test_second_call_reads(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = FeatureStore(tmp_path / 'cache')
     encoders = load_encoders(SPECS, TOWER)
-    maps = store.maps(evaluation_of(root), encoders)
+    maps = list(store.maps(evaluation_of(root), encoders))
     regions = store.regions(evaluation_of(root), encoders, crops=True)
-    assert len(list((tmp_path / 'cache').glob('*.safetensors'))) == 6
+    assert len(list((tmp_path / 'cache').glob('*/*.safetensors'))) == 6  # two images each
+    assert len(list((tmp_path / 'cache').glob('*.safetensors'))) == 3
     forbid(monkeypatch)
-    again = store.maps(evaluation_of(root), load_encoders(SPECS, TOWER))
-    for name in SPECS:
-        torch.testing.assert_close(again[name], maps[name], atol=0, rtol=0)
+    again = list(store.maps(evaluation_of(root), load_encoders(SPECS, TOWER)))
+    torch.testing.assert_close(again, maps, atol=0, rtol=0)
     cached = store.regions(evaluation_of(root), encoders, crops=True)['tapped']
     for way, value in regions['tapped'].items():
         torch.testing.assert_close(getattr(cached, way), value, atol=0, rtol=0)
@@ -75,4 +76,22 @@ def test_what_changes_features_is_not_found(
 
 def test_nothing_is_kept_without_a_folder(root: Path) -> None:
     maps = FeatureStore(None).maps(evaluation_of(root), load_encoders({'c': 'colour'}, TOWER))
-    assert len(maps['c']) == 2
+    assert [list(one) for one in maps] == [['c'], ['c']]
+
+
+def test_a_call_that_was_stopped_goes_on(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = FeatureStore(tmp_path / 'cache')
+    encoders = load_encoders(SPECS, TOWER)
+    whole = list(FeatureStore(None).maps(evaluation_of(root), encoders))
+    next(store.maps(evaluation_of(root), encoders))
+    computed, maps_of_image = [], PanopticEvaluation.maps_of_image
+
+    def count(self: PanopticEvaluation, index: int, *args: Any) -> Any:
+        computed.append(index)
+        return maps_of_image(self, index, *args)
+
+    monkeypatch.setattr(PanopticEvaluation, 'maps_of_image', count)
+    torch.testing.assert_close(list(store.maps(evaluation_of(root), encoders)), whole)
+    assert computed == [1]

@@ -177,7 +177,11 @@ def spatial_scores(
         labels = [np.where(one.classes >= 0, supers[one.classes], -1) for one in data.labels()]
         tokens = [F.normalize(one[0].flatten(1).T.float(), dim=1) for one in maps]
         scores['gk'] = dataset_kmeans_miou(
-            tokens, labels, int(supers.max()) + 1, num_starts, MAX_ITERATIONS
+            tokens,
+            labels,
+            int(supers.max()) + 1,
+            num_inits=num_starts,
+            max_iterations=MAX_ITERATIONS,
         )
     return scores
 

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import os
 import sys
 
 from .common import (
     as_json,
     compare_rows,
     environment,
-    progress,
     tables,
     write_json,
 )
@@ -45,15 +43,14 @@ def run(args: argparse.Namespace) -> int:
     prepared = Prepared(args)
 
     from refineclip.evaluation.feature_store import FeatureStore
+    from refineclip.evaluation.spatial.streaming import stream_spatial_scores
     from refineclip.evaluation.spatial.suite import SETTINGS
 
     size = args.image_size or prepared.native_size(224 // prepared.patch_size * prepared.patch_size)
     evaluation = prepared.evaluation(prepared.preprocessor(size))
-    _check_memory(prepared, size)
-    maps = FeatureStore(args.cache_dir).maps(evaluation, prepared.encoders)
-    scores = {}
-    for name in progress('measures, by row')(list(prepared.encoders)):
-        scores[name] = evaluation.spatial_scores(maps.pop(name), args.measures)
+    scores = stream_spatial_scores(
+        evaluation, prepared.encoders, args.measures, FeatureStore(args.cache_dir)
+    )
     differences = compare_rows(scores, args.compare)
     if args.json is not None:
         write_json(
@@ -72,18 +69,3 @@ def run(args: argparse.Namespace) -> int:
     title = f'{len(prepared.dataset)} images, {size} px {args.resize}'
     sys.stdout.write(tables(title, columns, scores, differences, args.compare))
     return 0
-
-
-def _check_memory(prepared: Prepared, size: int) -> None:
-    """Refuse before the long work what would not fit, since all tokens are held at once."""
-    visuals = [getattr(encoder, 'visual', None) for encoder in prepared.encoders.values()]
-    dims = max(4 if visual is None else visual.embed_dim for visual in visuals)
-    tokens = (size // prepared.patch_size) ** 2 * len(prepared.dataset)
-    needed = 4 * tokens * dims * (len(prepared.encoders) + 2)  # each row, and two copies in turn
-    free = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
-    if needed > free:
-        raise ValueError(
-            f'expected features that fit in the memory of {free / 2**30:.0f} GiB, got '
-            f'{tokens} tokens x {dims} x {len(prepared.encoders)} rows, {needed / 2**30:.0f} GiB; '
-            'use fewer images (--limit), fewer rows or a smaller --image-size'
-        )

@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from refineclip.evaluation.spatial import measures
+from refineclip.evaluation.spatial.clusters import _matched_iou
 
 ONE_HOT = torch.eye(4)
 
@@ -52,7 +53,7 @@ def test_affinity_auc_of_noise_is_a_half() -> None:
 
 def test_hungarian_matching_by_hand() -> None:
     # Rows are clusters, columns classes: IoU 3/5 and 4/6 on the matched pairs.
-    cluster_of, iou = measures._matched_iou(np.array([[1.0, 4.0], [3.0, 1.0]]))
+    cluster_of, iou = _matched_iou(np.array([[1.0, 4.0], [3.0, 1.0]]))
     assert cluster_of.tolist() == [1, 0]
     np.testing.assert_allclose(iou, [3 / 5, 4 / 6])
 
@@ -148,9 +149,9 @@ def test_ridge_matches_scikit_learn() -> None:
 def test_shapes_are_checked(name: str) -> None:
     measure = getattr(measures, name)
     with pytest.raises(ValueError, match='one label array per image'):
-        measure([torch.ones(3, 2)], [])
+        measure([torch.ones(3, 2)], [np.zeros(3, dtype=int)] * 2)
     with pytest.raises(ValueError, match=r'\(3, 2\) and 4 for image 0'):
-        measure([torch.ones(3, 2)], [np.zeros(4, dtype=int)])
+        measure([torch.ones(3, 2)] * 2, [np.zeros(4, dtype=int)] * 2)
 
 
 def test_queries_without_a_voter_do_not_count() -> None:
