@@ -65,6 +65,7 @@ class Drawing:
             refiner_input=self.args.refiner_input,
             seed=self.args.seed,
             device=self.args.device,
+            position_interpolation=self.args.position_interpolation,
         )
 
     @property

@@ -169,6 +169,13 @@ class CocoPanoptic:
             for image in content['images']
             if image['id'] in annotations
         ]
+        if untold := len(content['images']) - len(self.images):
+            print_log(
+                f'{ann_file}: {untold} of {len(content["images"])} images have no annotation and '
+                'are left out',
+                logger='current',
+                level=logging.WARNING,
+            )
 
     def _read_categories(self, ann_file: Path, records: list[dict[str, Any]]) -> None:
         check_categories(ann_file, records)

@@ -16,7 +16,7 @@ from mmengine.logging import print_log
 from mmengine.registry import DATASETS, TASK_UTILS
 from torch.utils.data import Dataset
 
-from refineclip.datasets.coco_json import file_name_of, read_coco_json, shown
+from refineclip.datasets.coco_json import check_records, file_name_of, read_coco_json, shown
 from refineclip.datasets.image_io import (
     IMAGE_SUFFIXES,
     BadImageError,
@@ -92,7 +92,7 @@ class RegionImageFolder(Dataset[dict[str, Any]]):
                 f'Expected {ann_file} to list images below {self.data_root}, got {len(names)} '
                 f'names of which {len(missing)} do not exist (first: {missing[:1]}).'
             )
-        return names
+        return [name for name in names if name]
 
     @property
     def metainfo(self) -> dict[str, Any]:
@@ -227,6 +227,7 @@ def read_image_list(path: str | Path) -> list[str]:
     path = Path(path)
     if path.suffix == '.json':
         images = read_coco_json(path, 'images', ('images',))['images']
+        check_records(path, 'images', [one for one in images if isinstance(one, dict)], ())
         names = [isinstance(one, dict) and file_name_of(one, parts=2) for one in images]
         if not all(names):
             index = names.index(next(name for name in names if not name))
@@ -234,7 +235,7 @@ def read_image_list(path: str | Path) -> list[str]:
                 f"{path}: expected 'file_name' or 'coco_url' in each of images, got neither in "
                 f'images[{index}]: {shown(images[index])}'
             )
-        return [str(name) for name in names]
+        return [name for name in names if name]
     if not path.is_file():
         raise FileNotFoundError(f'Expected a list of images, got {path}, which is no file.')
     return [line.strip() for line in _read_lines(path) if line.strip()]

@@ -9,7 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from refineclip.datasets.coco_json import file_name_of, read_json
+from refineclip.datasets.coco_json import (
+    check_images,
+    check_matches,
+    check_records,
+    file_name_of,
+    read_json,
+    refuse_twins,
+)
 
 Proposals = dict[str, NDArray[np.float32]]
 
@@ -36,11 +43,10 @@ def load_proposals(path: str | Path) -> Proposals:
     try:
         content = read_json(path, 'proposals')
         if isinstance(content, list):
+            check_records(path, 'the results', content, ('image_id', 'bbox'))
             return _from_coco(content, {}, [])
         if 'annotations' in content and 'images' in content:
-            names = {image['id']: _name(image) for image in content['images']}
-            categories = [category['id'] for category in content.get('categories', ())]
-            return _from_coco(content['annotations'], names, categories)
+            return _from_annotations(path, **content)
         return {name: _as_rows([[*box[:4], -1] for box in rows]) for name, rows in content.items()}
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ValueError(
@@ -69,6 +75,19 @@ def _name(image: dict[str, Any]) -> str:
     if name is None:
         raise KeyError('file_name')
     return name
+
+
+def _from_annotations(
+    path: Path, images: list[dict], annotations: list[dict], categories: Any = (), **others: Any
+) -> Proposals:
+    check_images(path, images)
+    check_records(path, 'annotations', annotations, ('image_id', 'bbox'))
+    check_matches(path, images, annotations)
+    check_records(path, 'categories', categories, ('id',))
+    refuse_twins(path, 'category', categories, 'id')
+    names = {image['id']: _name(image) for image in images}
+    of_images = [record for record in annotations if record['image_id'] in names]
+    return _from_coco(of_images, names, [category['id'] for category in categories])
 
 
 def _from_coco(

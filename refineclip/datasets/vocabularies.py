@@ -135,7 +135,8 @@ def check_vocabulary(
             classes of a data set, which are told apart by their position.
 
     Raises:
-        ValueError: If there is no name, one is empty, or two classes have the same title.
+        ValueError: If there is no name, one is empty, or the titles of two classes are the same to
+            a text tower.
     """
     titles = [title_of(name) for name in names]
     if not titles:
@@ -151,9 +152,17 @@ def check_vocabulary(
         raise ValueError(
             f'{where}: expected a name for every class, got empty ones at positions {empty[:5]}'
         )
-    if distinct and (twice := _positions_of_repeated(titles)):
-        raise ValueError(f'{where}: expected each class name once, got {_describe(twice)}')
+    if distinct and (twice := _positions_of_repeated([_as_prompted(title) for title in titles])):
+        raise ValueError(
+            f'{where}: expected each class name once, got {_describe(twice)} (capitals, spaces '
+            "and '_' make no difference to a text tower)"
+        )
     return tuple(names)
+
+
+def _as_prompted(title: str) -> str:
+    """What tells a title from others in a prompt: the tokenizers of CLIP know no capitals."""
+    return ' '.join(title.replace('_', ' ').casefold().split())
 
 
 def _is_control(character: str) -> bool:

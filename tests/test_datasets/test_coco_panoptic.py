@@ -55,8 +55,10 @@ def test_categories_follow_sorted_ids(root: Path) -> None:
     assert dataset.is_thing.tolist() == [True, True, False]
 
 
-def test_image_without_annotation_is_left_out(root: Path) -> None:
-    dataset = CocoPanoptic(root)
+def test_image_without_annotation_is_left_out_and_counted(root: Path) -> None:
+    with mock.patch('refineclip.datasets.coco_panoptic.print_log') as log:
+        dataset = CocoPanoptic(root)
+    assert '1 of 2 images have no annotation' in log.call_args[0][0]
     assert len(dataset) == 1
     assert dataset[0].img_path == root / 'val2017/7.jpg'
 
@@ -150,7 +152,7 @@ def test_without_isthing_classes_are_things(root: Path) -> None:
     edit(root, lambda content: [c.pop('isthing') for c in content['categories'][:2]])
     with mock.patch('refineclip.datasets.coco_panoptic.print_log') as log:
         assert CocoPanoptic(root).is_thing.all()
-    assert "2 of 3 categories have no 'isthing'" in log.call_args[0][0]
+    assert "2 of 3 categories have no 'isthing'" in log.call_args_list[0][0][0]
 
 
 @pytest.mark.parametrize(

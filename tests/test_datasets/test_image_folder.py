@@ -105,6 +105,9 @@ def test_lists_of_other_encodings_and_kinds(folder: Path, tmp_path: Path) -> Non
     names.write_text('{"images": [{"file_name": "b.png"}, {"id": 3}]}')
     with pytest.raises(ValueError, match=r'names.json: .*neither in images\[1\]: {"id": 3}'):
         read_image_list(names)
+    names.write_text('{"images": [{"file_name": Infinity}]}')
+    with pytest.raises(ValueError, match=r"names.json: expected a text as 'file_name'"):
+        read_image_list(names)
     names.write_text('{"images": [{"file_name"')
     with pytest.raises(ValueError, match=r'names.json: .*ends too early'):
         read_image_list(names)

@@ -51,6 +51,12 @@ def test_coco_annotations_carry_labels(tmp_path: Path) -> None:
         '{"a.jpg": [[1, 2, 3, NaN]]}',
         '{"a.jpg": 3}',
         '[{"bbox": [1, 2, 3, 4]}]',
+        '{"images": [{"id": 1, "file_name": Infinity}], "annotations": []}',
+        '{"images": [{"id": 1, "file_name": "a.jpg"}], "annotations": [{"image_id": 1}]}',
+        '{"images": [{"id": 1, "file_name": "a.jpg"}, {"id": 1, "file_name": "b.jpg"}],'
+        ' "annotations": []}',
+        '{"images": [{"id": 1, "file_name": "a.jpg"}],'
+        ' "annotations": [{"image_id": 2, "bbox": [0, 0, 1, 1]}]}',
         '[[1, 2]]',
         '3',
         'no json',

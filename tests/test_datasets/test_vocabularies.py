@@ -42,6 +42,8 @@ def test_parse_texts(texts: str, names: tuple[str, ...]) -> None:
             ['cat', 'dog', 'cat;kitten'],
             r"each class name once, got \['cat'\] more than once, at positions \[\[0, 2\]\]",
         ),
+        (['bus', 'Bus'], r"\['bus'\] more than once, at positions \[\[0, 1\]\] \(capitals"),
+        (['Traffic_Light', 'dog', 'traffic  light'], r"\['traffic light'\] more than once"),
     ],
 )
 def test_bad_vocabularies(names: list[str], message: str) -> None:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -31,7 +32,7 @@ from .toy_runs import (
     train_interrupted,
     write_images,
 )
-from .toys import STUDENT
+from .toys import STUDENT, TOWER
 
 
 @pytest.fixture
@@ -208,6 +209,24 @@ def test_refined_file_lost_in_a_kill_is_written_on_resume(images, tmp_path, leng
     assert_same_state(whole['state_dict'], again['state_dict'])
     assert whole['meta'].pop('cfg') != again['meta'].pop('cfg')  # resume=True
     assert whole['meta'] == again['meta']
+
+
+def student_of(quick_gelu: bool) -> dict[str, Any]:
+    return {**STUDENT, 'model': {**TOWER, 'quick_gelu': quick_gelu}}
+
+
+@pytest.mark.parametrize('name', ['epoch_1.pth', 'refined_epoch_1.pth'])
+@pytest.mark.parametrize('trained', [True, False])
+def test_weights_of_another_activation_are_refused(images, tmp_path, name, trained):
+    """The weights of both fit both; what differs is what the network computes."""
+    hooks = [dict(type='WeightEnsembleHook')]
+    model = {**stage2_model(), 'student': student_of(trained)}
+    train(run_config(images, tmp_path, model, epochs=1, custom_hooks=hooks))
+    init = dict(type='Pretrained', checkpoint=str(tmp_path / name))
+    MODELS.build(dict(**student_of(trained), init_cfg=init)).init_weights()
+    other = MODELS.build(dict(**student_of(not trained), init_cfg=init))
+    with pytest.raises(ValueError, match=r"take the model's name with(out)? '-quickgelu'"):
+        other.init_weights()
 
 
 def test_weight_ensemble_needs_student_and_teacher(images, tmp_path):

@@ -50,6 +50,11 @@ def add_encoder_arguments(parser: argparse.ArgumentParser) -> None:
         help='refiner.input that stage-1 checkpoints were trained with (default: block)',
     )
     parser.add_argument(
+        '--position-interpolation',
+        metavar='RULE',
+        help='how position embeddings are resized, e.g. bicubic-antialias (default: as published)',
+    )
+    parser.add_argument(
         '--device', type=usable_device, default='cpu', help='torch device (default: cpu)'
     )
     parser.add_argument('--seed', type=int, default=0, help='seed of random weights (default: 0)')

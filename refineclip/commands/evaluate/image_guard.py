@@ -50,6 +50,7 @@ class ImageGuard:
             refiner_input=args.refiner_input,
             seed=args.seed,
             device=args.device,
+            position_interpolation=args.position_interpolation,
         )
         self.clip: DenseCLIP = build_clip(args.model, self.text_pretrained).eval()
         self._check_text_space()

@@ -87,6 +87,7 @@ class Prepared:
             refiner_input=args.refiner_input,
             seed=args.seed,
             device=args.device,
+            position_interpolation=args.position_interpolation,
         )
 
     @property
@@ -140,6 +141,7 @@ class Prepared:
             'patch_size': self.patch_size,
             'dense_mode': self.args.dense_mode,
             'refiner_input': self.args.refiner_input,
+            'position_interpolation': self.args.position_interpolation,
             'min_coverage': evaluation.min_coverage,
             'seed': self.args.seed,
             'device': self.args.device,

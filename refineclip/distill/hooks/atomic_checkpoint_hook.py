@@ -15,6 +15,7 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
 from refineclip.encoders.text.name_files import is_file
+from refineclip.encoders.weights.activation import QUICK_GELU, uses_quick_gelu
 from refineclip.encoders.weights.whole_files import write_whole
 
 
@@ -51,6 +52,10 @@ class AtomicCheckpointHook(CheckpointHook):
     def _remove_leftovers(self) -> None:
         for path in Path(self.out_dir).glob('.*.pth.*.tmp'):
             path.unlink(missing_ok=True)
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
+        """Note the activation, which the weights do not show."""
+        checkpoint['meta'][QUICK_GELU] = uses_quick_gelu(runner.model)
 
     def before_train(self, runner: Runner) -> None:
         """Remove what killed runs left half written."""

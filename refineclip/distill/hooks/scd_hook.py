@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -40,7 +41,8 @@ class SCDHook(Hook):
         teacher: Config of the frozen :class:`RefinerCLIP` to follow, with its Refiner if R-SCD is
             wanted; patch size, width and normalisation may differ, as another tower sees the
             backbone's pixels on the backbone's grid. Default: a frozen copy of the backbone as it
-            was built.
+            was built. It sees images normalised as it was trained, whatever the host's
+            ``data_preprocessor`` does for the backbone.
         level: Which of the backbone's maps is compared.
         seed: Seed of the region draws.
 
@@ -72,6 +74,7 @@ class SCDHook(Hook):
         self.teacher: BaseModule | None = None
         self._seen: tuple[Tensor, Tensor] | None = None
         self._view: dict[str, Any] = {}
+        self._host: tuple[Sequence[float], Sequence[float]] | None = None
 
     def before_run(self, runner: Runner) -> None:
         """Build the teacher before a checkpoint is loaded: it is the backbone's starting point."""
@@ -87,6 +90,7 @@ class SCDHook(Hook):
     def before_train(self, runner: Runner) -> None:
         """Attach to the backbone and to the model."""
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        self._host = _normalisation(model)
         self._handles = [
             self._find_backbone(runner).register_forward_hook(self._remember),
             model.register_forward_hook(self._add_loss, with_kwargs=True),
@@ -117,9 +121,9 @@ class SCDHook(Hook):
     def _remember(self, module: nn.Module, args: tuple, output: tuple[Tensor, ...]) -> None:
         if module.training and torch.is_grad_enabled():
             self._seen = (args[0], output[self.level])
-            # The contract of the backbone: its images are normalised as its tower wants them.
             own: Any = module.visual
-            self._view = dict(mean=own.image_mean, std=own.image_std, patch_size=own.patch_size)
+            mean, std = self._host or (own.image_mean, own.image_std)
+            self._view = dict(mean=mean, std=std, patch_size=own.patch_size)
 
     def _add_loss(self, module: nn.Module, args: tuple, kwargs: dict, output: Any) -> Any:
         seen, self._seen = self._seen, None
@@ -158,3 +162,12 @@ class SCDHook(Hook):
             boxes = boxes * boxes.new_tensor(shares * 2)
             rows.append(F.pad(boxes, (1, 0), value=index))
         return torch.cat(rows).to(images.device)
+
+
+def _normalisation(model: nn.Module) -> tuple[list[float], list[float]] | None:
+    """Mean and deviation in [0, 1] that a host normalises by, None where it does not say."""
+    preprocessor = getattr(model, 'data_preprocessor', None)
+    mean, std = (getattr(preprocessor, name, None) for name in ('mean', 'std'))
+    if not (isinstance(mean, Tensor) and isinstance(std, Tensor)):
+        return None
+    return (mean.flatten() / 255).tolist(), (std.flatten() / 255).tolist()

@@ -19,6 +19,7 @@ from mmengine.registry import HOOKS
 from mmengine.runner import BaseLoop, Runner
 from torch import Tensor, nn
 
+from refineclip.encoders.weights.activation import uses_quick_gelu
 from refineclip.encoders.weights.whole_files import write_whole
 
 VALIDATED = ('blended', 'raw', 'both')
@@ -191,6 +192,7 @@ class WeightEnsembleHook(Hook):
                 epoch=epoch,
                 iter=iteration,
                 seed=runner.seed,
+                quick_gelu=uses_quick_gelu(model.student),
                 cfg=runner.cfg.pretty_text,
             ),
             state_dict=blend_state(

@@ -25,7 +25,17 @@ _WRAPPERS = ('module.', '_orig_mod.')
 _CHUNK = 2**20  # bytes
 
 
-def read_checkpoint(path: str | Path) -> State:
+class Weights(State):
+    """A flat state dict with the notes of the run that wrote it.
+
+    Attributes:
+        meta: What mmengine's checkpoints hold under this name; empty for files of other tools.
+    """
+
+    meta: Mapping[str, Any]
+
+
+def read_checkpoint(path: str | Path) -> Weights:
     """Read a flat state dict from a file.
 
     Nested ``state_dict`` or ``model`` entries are entered, and the prefixes of DDP (``module.``)
@@ -40,7 +50,11 @@ def read_checkpoint(path: str | Path) -> State:
         ValueError: If it cannot be read, holds no tensors, or holds objects that only pickle could
             load.
     """
-    return _unwrap(read_content(path), Path(path))
+    content = read_content(path)
+    weights = Weights(_unwrap(content, Path(path)))
+    meta = content.get('meta') if isinstance(content, Mapping) else None
+    weights.meta = meta if isinstance(meta, Mapping) else {}
+    return weights
 
 
 def read_content(path: str | Path, map_location: Any = 'cpu') -> Any:

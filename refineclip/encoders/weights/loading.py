@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ..dense_clip import DenseCLIP
 from ..towers.position_interpolation import resize_position
+from .activation import check_activation
 from .checkpoint_file import read_checkpoint
 from .key_layouts import choose_owner, detect_layout
 from .position_grids import check_grid
@@ -75,9 +76,11 @@ def load_submodule(
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If the prefix is not there, or keys or shapes do not fit.
+        ValueError: If the prefix is not there, keys or shapes do not fit, or the weights were
+            trained with another activation.
     """
     state = read_checkpoint(path) if source is None else source
+    check_activation(module, getattr(state, 'meta', {}), path)
     pattern = re.compile(rf'^((?:.*?\.)?){re.escape(prefix)}')
     owners = {match.group(1) for match in map(pattern.match, state) if match}
     if not owners:

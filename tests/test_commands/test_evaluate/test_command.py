@@ -170,6 +170,7 @@ def test_stage_1_checkpoint_is_a_refined_row(
         ('spatial', ['--json', '.'], '--json: expected a file to write, got .'),
         ('spatial', ['--models', 'a=none.pth'], 'expected a weight file at none.pth'),
         ('spatial', ['--dense-mode', 'sharp'], 'sharp'),
+        ('spatial', ['--position-interpolation', 'sharp'], 'sharp'),
         ('regions', ['--classes', 'zebra'], "none of the data set's classes"),
         ('regions', ['--models', 'c=colour'], "rows with a text space, got 'c'"),
         ('regions', ['--area', '5', '2'], 'smallest < largest area'),
