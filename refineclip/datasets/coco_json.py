@@ -14,6 +14,8 @@ from mmengine.logging import print_log
 Record = dict[str, Any]
 
 _SHOWN = 200  # characters of a record in an error
+# What file systems allow.
+_NAME_BYTES, _PATH_BYTES = 255, 4000
 
 
 def is_number(value: Any) -> bool:
@@ -44,11 +46,23 @@ def _is_text(value: Any) -> bool:
     return isinstance(value, str) and '\0' not in value
 
 
+def _is_file_name(value: Any) -> bool:
+    """Whether a file could be called so; a system raises at longer names before it looks."""
+    if not _is_text(value):
+        return False
+    parts = value.encode('utf-8', 'surrogatepass').split(b'/')
+    return max(map(len, parts)) <= _NAME_BYTES and sum(map(len, parts)) <= _PATH_BYTES
+
+
 # What a key holds in every file of the kind, where it is there.
 _VALUES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     **dict.fromkeys(('id', 'image_id', 'category_id'), ('a whole number or a text', _is_id)),
     **dict.fromkeys(('width', 'height'), ('pixels, more than 0', _is_side)),
-    **dict.fromkeys(('file_name', 'coco_url', 'name', 'supercategory'), ('a text', _is_text)),
+    **dict.fromkeys(
+        ('file_name', 'coco_url'),
+        (f'a text of at most {_NAME_BYTES} bytes between slashes', _is_file_name),
+    ),
+    **dict.fromkeys(('name', 'supercategory'), ('a text', _is_text)),
     'caption': ('a text', _is_text),
     'bbox': ('four numbers (x, y, width, height)', is_box),
     'area': ('a number', is_number),

@@ -24,6 +24,7 @@ from refineclip.datasets.image_io import (
     read_image,
     read_image_size,
 )
+from refineclip.encoders.text.name_files import is_file
 
 
 @DATASETS.register_module()
@@ -86,7 +87,7 @@ class RegionImageFolder(Dataset[dict[str, Any]]):
 
     def _listed(self, ann_file: str) -> list[str]:
         names = read_image_list(ann_file)
-        missing = [name for name in names if not (self.data_root / name).is_file()]
+        missing = [name for name in names if not is_file(self.data_root / name)]
         if missing or not names:
             raise FileNotFoundError(
                 f'Expected {ann_file} to list images below {self.data_root}, got {len(names)} '

@@ -162,6 +162,8 @@ class OVLVISDataset(CountedBoxes, LVISV1Dataset):
         classes = self.metainfo['classes']
         # LVIS numbers its classes from 1 in the order of their names, and mmdet takes all of them.
         if list(self.cat_ids) != list(range(1, len(classes) + 1)):
+            if _is_local(self.backend_args):
+                read_annotations(self.ann_file)
             categories = load(self.ann_file, backend_args=self.backend_args)['categories']
             # Ids may be of two kinds in a file that is broken.
             categories.sort(key=lambda one: (isinstance(one['id'], str), one['id']))

@@ -88,6 +88,7 @@ def test_name_of_an_image() -> None:
         ('name', 3, 'a text'),
         ('caption', ['a'], 'a text'),
         ('file_name', 'a\0.jpg', 'a text'),
+        ('file_name', f'a/{"x" * 252}.jpg', 'a text of at most 255 bytes between slashes'),
         ('bbox', [0, 0, float('nan'), 1], 'four numbers'),
         ('bbox', [0, 0, 1], 'four numbers'),
         ('area', float('inf'), 'a number'),

@@ -106,7 +106,7 @@ def test_lists_of_other_encodings_and_kinds(folder: Path, tmp_path: Path) -> Non
     with pytest.raises(ValueError, match=r'names.json: .*neither in images\[1\]: {"id": 3}'):
         read_image_list(names)
     names.write_text('{"images": [{"file_name": Infinity}]}')
-    with pytest.raises(ValueError, match=r"names.json: expected a text as 'file_name'"):
+    with pytest.raises(ValueError, match=r"names.json: expected a text .* as 'file_name'"):
         read_image_list(names)
     names.write_text('{"images": [{"file_name"')
     with pytest.raises(ValueError, match=r'names.json: .*ends too early'):

@@ -42,6 +42,13 @@ def read_text(path: str | Path) -> str:
             f'{path}: expected text in UTF-8 (or UTF-16 with a byte order mark), got zero bytes; '
             'save the file as UTF-8'
         )
+    before, mark_inside, _ = text.partition('\ufeff')
+    if mark_inside:
+        raise ValueError(
+            f'{path}: expected one text, got a byte order mark in line '
+            f'{len(before.splitlines()) or 1}, as where two files were put together; put a line '
+            'break in its place'
+        )
     return text
 
 

@@ -97,7 +97,8 @@ def _members(path: Path) -> list[str]:
     try:
         with zipfile.ZipFile(path) as archive:
             return archive.namelist()
-    except zipfile.BadZipFile as error:
+    # Broken names in its directory are no BadZipFile.
+    except Exception as error:
         raise ValueError(
             f'expected a weight file, got {path}, which is cut off or broken'
         ) from error

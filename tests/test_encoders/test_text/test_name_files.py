@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import codecs
 import json
 from pathlib import Path
 
@@ -38,6 +39,12 @@ def test_other_encodings_are_refused(tmp_path: Path, content: bytes, found: str)
     path.write_bytes(content)
     with pytest.raises(ValueError, match=rf'names\.txt: expected text in UTF-8 .*{found}'):
         read_text(path)
+
+
+def test_two_files_put_together_are_refused(tmp_path: Path) -> None:
+    (tmp_path / 'names.txt').write_bytes(2 * codecs.BOM_UTF8.join([b'', b'dog\nzebra']))
+    with pytest.raises(ValueError, match='a byte order mark in line 2, as where two files'):
+        read_names(tmp_path / 'names.txt')
 
 
 def test_lists_of_synonyms(tmp_path: Path) -> None:

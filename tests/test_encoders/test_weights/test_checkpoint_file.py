@@ -272,6 +272,19 @@ def test_a_flipped_bit_is_found(tmp_path: Path) -> None:
         read_checkpoint(tmp_path / 'a.pt')
 
 
+def test_broken_names_in_a_file_are_a_sentence(tmp_path: Path) -> None:
+    """zipfile raises UnicodeDecodeError at a name that is no UTF-8."""
+    torch.save({'a': torch.zeros(3)}, tmp_path / 'a.pt')
+    content = (tmp_path / 'a.pt').read_bytes()
+    entry = content.index(b'PK\x01\x02')
+    spoilt = bytearray(content)
+    spoilt[entry + 9] |= 0x08  # the name is UTF-8
+    spoilt[entry + 46] = 0xE9
+    (tmp_path / 'a.pt').write_bytes(spoilt)
+    with pytest.raises(ValueError, match=r'a\.pt.*broken'):
+        read_checkpoint(tmp_path / 'a.pt')
+
+
 def test_a_file_without_checksums_is_read(tmp_path: Path) -> None:
     torch.serialization.set_crc32_options(False)
     try:
