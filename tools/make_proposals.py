@@ -106,6 +106,7 @@ class DetectorRows:
         min_size: int,
     ) -> None:
         try:
+            import refineclip.mmcv_ops  # noqa: F401, I001  (before mmdet is imported)
             from mmdet.apis import inference_detector, init_detector
         except ImportError as error:
             raise SystemExit(

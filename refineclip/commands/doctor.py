@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import platform
-import re
 import shlex
 import shutil
 import subprocess
@@ -19,48 +17,24 @@ import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from importlib import metadata
-from pathlib import Path
+
+from refineclip.installation import (
+    CORE,
+    FAMILIES,
+    NOT_INSTALLED,
+    family_of,
+    find_families,
+    find_nvcc,
+    fix_for,
+    pip_install,
+)
 
 from .columns import align
 
+OPTIONAL = ('mmcv', 'mmdet', 'mmseg')
 OK, SLOW, MISSING, BROKEN = 'ok', 'slow', 'missing', 'broken'
 PROBE_TIMEOUT = 180  # seconds; a first import on a cold disk takes tens of seconds
 PARALLEL = 4  # imports at a time
-
-# Distributions that install the same import package, per family; the first that is asked for is
-# what the fix names. Versions: what the tests run with, and the upstream set that imports whole.
-FAMILIES = {
-    'onedl': {
-        # The second is imported by the first, which does not ask for it.
-        'mmengine': 'onedl-mmengine==0.10.12 opencv-python-headless',
-        'mmcv': 'onedl-mmcv==2.3.6',
-        'mmdet': 'onedl-mmdetection==3.5.1',
-        'mmseg': 'onedl-mmsegmentation==1.4.2',
-    },
-    'openmmlab': {
-        'mmengine': 'mmengine==0.10.7',
-        'mmcv': 'mmcv==2.1.0',
-        'mmdet': 'mmdet==3.3.0',
-        'mmseg': 'mmsegmentation==1.2.2',
-    },
-}
-CORE = {
-    'torch': 'torch==2.11.0 torchvision==0.26.0',
-    'torchvision': 'torch==2.11.0 torchvision==0.26.0',
-    'open_clip': 'open-clip-torch==3.3.0',
-    'timm': 'timm==1.0.31',
-    'mmengine': '',  # depends on the family
-}
-OPTIONAL = ('mmcv', 'mmdet', 'mmseg')
-# Distributions whose name is not that of the module they install.
-DISTRIBUTIONS = {
-    'PIL': 'pillow',
-    'cv2': 'opencv-python-headless',
-    'imgaug': 'imaug',
-    'skimage': 'scikit-image',
-    'yaml': 'pyyaml',
-}
 
 # Each probe prints one JSON line {"version": ..., "note": ...} as its last line.
 PROBES = {
@@ -87,6 +61,7 @@ version, note = torchvision.__version__, f'ops run on {device}'
 """,
     'mmcv': """
 import mmcv, torch
+from refineclip.mmcv_ops import stands_in
 from mmcv.ops import nms, roi_align
 for device in ['cpu'] + ['cuda'] * torch.cuda.is_available():
     boxes = torch.tensor([[0., 0., 4., 4.], [0., 0., 4., 4.]], device=device)
@@ -94,7 +69,8 @@ for device in ['cpu'] + ['cuda'] * torch.cuda.is_available():
     assert nms(boxes, scores, 0.5)[1].tolist() == [0], f'nms is wrong on {device}'
     rois = torch.tensor([[0., 0., 0., 4., 4.]], device=device)
     assert roi_align(ones, rois, 2).sum().item() == 4, f'roi_align is wrong on {device}'
-version, note = mmcv.__version__, f'compiled ops run on {device}'
+ops = 'torchvision ops, by refineclip.mmcv_ops,' if stands_in() else 'compiled ops'
+version, note = mmcv.__version__, f'{ops} run on {device}'
 """,
 }
 # The top of these imports without what the rest of them needs.
@@ -104,7 +80,7 @@ SUBMODULES = {
     'mmseg': 'mmseg.models, mmseg.datasets',
 }
 PLAIN_PROBE = """
-import {module}, {submodule}
+{first}import {module}, {submodule}
 version, note = getattr({module}, '__version__', '?'), ''
 """
 PROBE_END = """
@@ -134,70 +110,6 @@ class Finding:
     core: bool = False
 
 
-def installed_version(distribution: str) -> str | None:
-    """Version of an installed distribution, None when it is not installed."""
-    try:
-        return metadata.version(distribution)
-    except metadata.PackageNotFoundError:
-        return None
-
-
-def find_families() -> dict[str, list[str]]:
-    """List the installed distributions of each mm family.
-
-    Both families ship the same import packages, so only the distribution names tell them apart.
-    """
-    extra = {'openmmlab': ['mmcv-lite', 'mmcv-full'], 'onedl': []}
-    found = {}
-    for family, pins in FAMILIES.items():
-        names = [pin.split('==')[0] for pin in pins.values()] + extra[family]
-        found[family] = [name for name in names if installed_version(name) is not None]
-    return found
-
-
-def pip_install(what: str) -> str:
-    """Shell command that installs requirements into the environment of this interpreter."""
-    return f'{shlex.quote(sys.executable)} -m pip install {what}'
-
-
-def fix_for(module: str, family: str, note: str = '') -> str:
-    """Shell command that mends ``module``.
-
-    Args:
-        module: Import name of the library whose probe failed.
-        family: ``onedl`` or ``openmmlab``: whose distributions to name.
-        note: Last line of the error, which may name another culprit.
-    """
-    if 'libGL.so' in note:
-        return 'apt-get install -y libgl1'
-    culprit = re.search(r"No module named '(\w+)", note)
-    if culprit and culprit[1] != module:
-        known = culprit[1] in FAMILIES[family] or culprit[1] in CORE
-        return (
-            fix_for(culprit[1], family)
-            if known
-            else pip_install(DISTRIBUTIONS.get(culprit[1], culprit[1]))
-        )
-    if module == 'mmcv':
-        # Without build isolation it compiles against the torch that is really here, and pip's own
-        # cache is bypassed because it does not know which torch a wheel was compiled for.
-        build = pip_install('--no-build-isolation --no-cache-dir --force-reinstall --no-deps')
-        tools = pip_install("ninja 'setuptools>=80,<81' wheel opencv-python-headless addict yapf")
-        # Without it a build on a login node, which sees no GPU, would lack the CUDA operators.
-        for_cuda = find_nvcc() and not (installed_version('torch') or '').endswith('+cpu')
-        cuda = 'FORCE_CUDA=1 ' if for_cuda else ''
-        return f'{tools} && {cuda}MMCV_WITH_OPS=1 {build} {FAMILIES[family]["mmcv"]}'
-    if module in FAMILIES[family]:
-        return pip_install(FAMILIES[family][module])
-    return pip_install(CORE[module])
-
-
-def find_nvcc() -> str | None:
-    """Path of the CUDA compiler."""
-    home = os.environ.get('CUDA_HOME') or os.environ.get('CUDA_PATH') or '/usr/local/cuda'
-    return shutil.which('nvcc') or shutil.which('nvcc', path=str(Path(home) / 'bin'))
-
-
 def examine_nvcc() -> Finding:
     """Judge whether mmcv's operators can be compiled for the GPU."""
     if found := find_nvcc():
@@ -214,7 +126,8 @@ def probe(module: str) -> tuple[str, str, str]:
     Returns:
         State, version and note.
     """
-    plain = PLAIN_PROBE.format(module=module, submodule=SUBMODULES.get(module, module))
+    first = 'import refineclip.mmcv_ops\n' if module in OPTIONAL else ''
+    plain = PLAIN_PROBE.format(first=first, module=module, submodule=SUBMODULES.get(module, module))
     code = PROBES.get(module, plain) + PROBE_END
     command = [sys.executable, '-W', 'ignore', '-c', code]
     try:
@@ -229,14 +142,14 @@ def probe(module: str) -> tuple[str, str, str]:
         return BROKEN, '?', f'the import killed the process (signal {-done.returncode})'
     error = (done.stderr.strip().splitlines() or ['no message'])[-1]
     if error == f"ModuleNotFoundError: No module named '{module}'":
-        return MISSING, '-', 'not installed'
+        return MISSING, '-', NOT_INSTALLED
     return BROKEN, '?', error[:160]
 
 
 def examine() -> list[Finding]:
     """Probe Python, the core and the mm stack."""
     families = find_families()
-    family = 'openmmlab' if families['openmmlab'] and not families['onedl'] else 'onedl'
+    family = family_of(families)
     findings = [Finding('python', OK, platform.python_version(), sys.executable, core=True)]
     modules = (*CORE, *OPTIONAL)
     with ThreadPoolExecutor(max_workers=PARALLEL) as pool:
@@ -258,13 +171,12 @@ def examine_families(families: dict[str, list[str]]) -> Finding:
         return Finding('mm family', OK, present[0], ', '.join(families[present[0]]))
     both = families['onedl'] + families['openmmlab']
     uninstall = f'{shlex.quote(sys.executable)} -m pip uninstall -y {" ".join(both)}'
-    wanted = ' '.join(pin for pin in FAMILIES['onedl'].values() if not pin.startswith('onedl-mmcv'))
     return Finding(
         'mm family',
         BROKEN,
         'both',
         'two families overwrite each other: ' + ', '.join(both),
-        f'{uninstall} && {pip_install(wanted)} && {fix_for("mmcv", "onedl")}',
+        f'{uninstall} && {pip_install(" ".join(FAMILIES["onedl"].values()))}',
         core=True,
     )
 

@@ -1,5 +1,7 @@
 """Open-vocabulary detection: F-ViT on mmdet 3.x, around a frozen RefinerCLIP. Needs mmdet."""
 
+import refineclip.mmcv_ops  # noqa: F401  (before mmdet and mmseg are imported)
+
 from .fvit import FViT
 from .fvit_bbox_head import FViTBBoxHead
 from .fvit_roi_head import FViTRoIHead

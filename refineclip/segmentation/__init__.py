@@ -1,5 +1,7 @@
 """Open-vocabulary segmentation on mmseg. Importing this registers it."""
 
+import refineclip.mmcv_ops  # noqa: F401  (before mmdet and mmseg are imported)
+
 from .benchmarks import (
     BENCHMARKS,
     ADE20K847Dataset,

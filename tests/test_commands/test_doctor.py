@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import re
 import subprocess
 import sys
 import threading
-from pathlib import Path
 
 import pytest
 
 from refineclip.__main__ import main as dispatch
 from refineclip.commands import doctor
+from refineclip.mmcv_ops import has_compiled_ops
 
 ALL_WELL = dict.fromkeys((*doctor.CORE, *doctor.OPTIONAL), (doctor.OK, '1.0', ''))
 ONEDL = {'onedl': ['onedl-mmengine', 'onedl-mmcv'], 'openmmlab': []}
@@ -58,7 +57,15 @@ def test_missing_mm_stack_is_no_failure_of_the_core(fake, capsys) -> None:
     assert doctor.main([]) == 0
     text = capsys.readouterr().out
     assert 'detection and segmentation do not (mmcv)' in text
+    assert 'pip install onedl-mmcv==2.3.6' in text
+
+
+def test_mmcv_that_does_not_load_is_compiled_again(fake, capsys) -> None:
+    fake(ONEDL, mmcv=(doctor.BROKEN, '?', 'ImportError: undefined symbol: _ZN2at4'))
+    assert doctor.main([]) == 0
+    text = capsys.readouterr().out
     assert 'MMCV_WITH_OPS=1' in text
+    assert '--no-build-isolation' in text
     assert 'onedl-mmcv==2.3.6' in text
 
 
@@ -80,30 +87,6 @@ def test_no_family_and_no_mmengine(fake, capsys) -> None:
     fake({'onedl': [], 'openmmlab': []}, mmengine=(doctor.MISSING, '-', 'not installed'))
     assert doctor.main([]) == 1
     assert 'pip install onedl-mmengine==' in capsys.readouterr().out
-
-
-@pytest.mark.parametrize(
-    ('note', 'expected'),
-    [
-        ('ImportError: libGL.so.1: cannot open shared object file', 'apt-get install -y libgl1'),
-        ("ModuleNotFoundError: No module named 'terminaltables'", 'pip install terminaltables'),
-        ("ModuleNotFoundError: No module named 'mmcv._ext'", 'onedl-mmcv=='),
-        ("ModuleNotFoundError: No module named 'cv2'", 'pip install opencv-python-headless'),
-    ],
-)
-def test_fix_follows_the_culprit_of_the_error(note: str, expected: str) -> None:
-    assert expected in doctor.fix_for('mmdet', 'onedl', note)
-
-
-@pytest.mark.parametrize('nvcc', [None, '/usr/local/cuda/bin/nvcc'])
-def test_mmcv_is_built_for_cuda_where_nvcc_is(
-    monkeypatch: pytest.MonkeyPatch, nvcc: str | None
-) -> None:
-    monkeypatch.setattr(doctor, 'installed_version', lambda name: '2.11.0+cu128')
-    monkeypatch.setattr(doctor.shutil, 'which', lambda name, path=None: nvcc)
-    assert ('FORCE_CUDA=1' in doctor.fix_for('mmcv', 'onedl')) == (nvcc is not None)
-    monkeypatch.setattr(doctor, 'installed_version', lambda name: '2.11.0+cpu')
-    assert 'FORCE_CUDA' not in doctor.fix_for('mmcv', 'onedl')
 
 
 @pytest.mark.parametrize(
@@ -188,7 +171,8 @@ def test_probe_runs_the_real_operators() -> None:
 @pytest.mark.usefixtures('patient')
 def test_probe_runs_the_real_mmcv_operators() -> None:
     state, _, note = doctor.probe('mmcv')
-    assert (state, note[:16]) == (doctor.OK, 'compiled ops run')
+    ops = 'compiled ops' if has_compiled_ops() else 'torchvision ops, by refineclip.mmcv_ops,'
+    assert (state, note) == (doctor.OK, f'{ops} run on cpu')
 
 
 def test_doctor_imports_nothing_heavy() -> None:
@@ -197,14 +181,6 @@ def test_doctor_imports_nothing_heavy() -> None:
         'assert not {"torch", "mmengine", "numpy"} & set(sys.modules)'
     )
     subprocess.run([sys.executable, '-c', code], check=True)
-
-
-def test_pins_are_those_of_the_constraints(repo_root: Path) -> None:
-    text = (repo_root / 'requirements' / 'constraints.txt').read_text()
-    tested = set(re.findall(r'^[\w-]+==\S+', text, flags=re.MULTILINE))
-    named = {pin for value in doctor.CORE.values() for pin in value.split()}
-    named |= {pin for value in doctor.FAMILIES['onedl'].values() for pin in value.split()}
-    assert {pin for pin in named if '==' in pin} <= tested
 
 
 def test_dispatcher_runs_commands_and_refuses_others(fake, capsys) -> None:

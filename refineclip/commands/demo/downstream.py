@@ -13,7 +13,7 @@ from .runs import RUNS, run_checkpoint
 from .steps import Step
 from .training import train_and_test
 
-NEEDS = ('mmcv._ext', 'mmdet', 'mmseg')
+NEEDS = ('mmcv', 'mmdet', 'mmseg')
 ROWS = (FROZEN, RLA, SC_RLA, R_SC_RLA)
 # Recipe -> name of its config; seconds on one core, for the time to go only; rows.
 RECIPES = {
@@ -48,14 +48,7 @@ Scores = Mapping[str, Sequence[Mapping[str, float]]]
 
 def missing() -> list[str]:
     """Modules that this part needs and that are not installed."""
-    return [name for name in NEEDS if not _is_installed(name)]
-
-
-def _is_installed(name: str) -> bool:
-    package = name.partition('.')[0]
-    if importlib.util.find_spec(package) is None:
-        return False
-    return importlib.util.find_spec(name) is not None
+    return [name for name in NEEDS if importlib.util.find_spec(name) is None]
 
 
 def downstream_steps(args: argparse.Namespace) -> list[Step]:
