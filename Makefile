@@ -1,15 +1,22 @@
 # The two commands that a fresh machine needs. Both install what they lack, reuse what an earlier
-# run built, and end with one line. PYTHON=/path/to/python3 chooses the interpreter,
-# PYTEST_ARGS="-k words" replaces what `make test` hands to pytest (default: --slow).
+# run built, and end with one line. PYTHON=/path/to/python3 chooses the interpreter, VENV=/folder
+# the environment, PYTEST_ARGS="-k words" what `make test` hands to pytest (default: --slow).
 PYTHON ?= python3
 export PYTEST_ARGS ?= --slow
+# mmcv's operators: auto (compiled ones if there or in the cache), compiled, torchvision.
+export OPS ?= auto
+# The OpenMMLab packages: onedl or openmmlab, each in an environment of its own.
+export FAMILY ?= onedl
+export VENV
 
-.PHONY: help demo demo-long test
+.PHONY: help demo demo-long test test-minimum
 
 help:
 	@echo 'make demo       install the core; refine a tiny CLIP on drawn images, table and report.html'
 	@echo 'make demo-long  the same with three seeds: mean and spread'
 	@echo 'make test       install everything, then lint, types, tests, wheel and mim'
+	@echo '                OPS=compiled compiles mmcv, FAMILY=openmmlab tests with the other family'
+	@echo 'make test-minimum  the tests of the core with the oldest versions that setup.py allows'
 
 demo:
 	@$(PYTHON) tools/dev/make_demo.py
@@ -19,3 +26,6 @@ demo-long:
 
 test:
 	@$(PYTHON) tools/dev/make_test.py
+
+test-minimum:
+	@$(PYTHON) tools/dev/make_minimum.py

@@ -76,12 +76,12 @@ setup(
     zip_safe=False,
     # mmengine is needed but is no hard requirement: onedl-mmengine and mmengine ship the same
     # import package, and pip, which knows only distribution names, would install the one we name
-    # over the other. So the user picks an extra, and `python -m refineclip doctor` says which.
+    # over the other. So the user picks an extra, and `python -m refineclip doctor` says which. An
+    # extra brings mmcv without operators, which needs no compiler: refineclip.mmcv_ops stands in.
     install_requires=read_requirements('runtime'),
     extras_require={
-        # onedl-mmengine imports cv2 without asking for it; the headless build needs no libGL.
-        'onedl': ['onedl-mmengine>=0.10.12', 'opencv-python-headless'],
-        'openmmlab': ['mmengine>=0.10.7', 'setuptools<81'],
+        'onedl': read_requirements('onedl'),
+        'openmmlab': read_requirements('openmmlab'),
         'demo': read_requirements('demo'),
         'tests': read_requirements('tests'),
         'docs': read_requirements('docs'),

@@ -22,7 +22,7 @@ def dev(repo_root: Path, monkeypatch: pytest.MonkeyPatch):
         return importlib.import_module(name)
 
     yield load
-    for name in ('steps', 'environment', 'distributions', 'mm_stack'):
+    for name in ('steps', 'family', 'environment', 'distributions', 'mm_stack'):
         sys.modules.pop(name, None)
 
 
@@ -75,9 +75,9 @@ def test_cached_wheel_that_does_not_run_is_deleted_and_rebuilt(dev, tmp_path, mo
     installed = []
     monkeypatch.setattr(mm_stack, 'wheel_folder', lambda: tmp_path)
     monkeypatch.setattr(mm_stack, 'build_wheel', lambda folder: good)
-    monkeypatch.setattr(mm_stack, 'pip_install', lambda *words: installed.append(words[-1]))
+    monkeypatch.setattr(mm_stack, 'replace_mmcv', installed.append)
     monkeypatch.setattr(mm_stack, 'works', lambda code, **_: installed[-1:] == [good])
-    mm_stack.install_mmcv()
+    assert mm_stack.install_mmcv('compiled') == 'compiled'
     assert installed == [bad, good]
     assert not bad.exists()
 
@@ -85,8 +85,53 @@ def test_cached_wheel_that_does_not_run_is_deleted_and_rebuilt(dev, tmp_path, mo
 def test_operators_that_run_are_left_alone(dev, monkeypatch) -> None:
     mm_stack = dev('mm_stack')
     monkeypatch.setattr(mm_stack, 'works', lambda code, **_: True)
-    monkeypatch.setattr(mm_stack, 'pip_install', lambda *words: pytest.fail('installed again'))
-    mm_stack.install_mmcv()
+    monkeypatch.setattr(mm_stack, 'replace_mmcv', lambda what: pytest.fail('installed again'))
+    assert mm_stack.install_mmcv() == 'compiled'
+
+
+@pytest.mark.parametrize('ops', ['auto', 'torchvision'])
+def test_nothing_is_compiled_unless_asked(dev, tmp_path, monkeypatch, ops: str) -> None:
+    mm_stack = dev('mm_stack')
+    installed = []
+    monkeypatch.setattr(mm_stack, 'wheel_folder', lambda: tmp_path)
+    monkeypatch.setattr(mm_stack, 'build_wheel', lambda folder: pytest.fail('compiled'))
+    monkeypatch.setattr(mm_stack, 'replace_mmcv', installed.append)
+    monkeypatch.setattr(
+        mm_stack, 'works', lambda code, **_: code is mm_stack.TRY_STAND_IN and bool(installed)
+    )
+    assert mm_stack.install_mmcv(ops) == 'torchvision'
+    assert installed == ['onedl-mmcv']
+
+
+def test_cached_wheel_is_used_without_being_asked_for(dev, tmp_path, monkeypatch) -> None:
+    mm_stack = dev('mm_stack')
+    wheel = tmp_path / 'onedl_mmcv-0-good.whl'
+    (tmp_path / 'mmcv-0-other-family.whl').touch()
+    wheel.touch()
+    installed = []
+    monkeypatch.setattr(mm_stack, 'wheel_folder', lambda: tmp_path)
+    monkeypatch.setattr(mm_stack, 'replace_mmcv', installed.append)
+    monkeypatch.setattr(mm_stack, 'works', lambda code, **_: bool(installed))
+    assert mm_stack.install_mmcv() == 'compiled'
+    assert installed == [wheel]
+
+
+def test_unknown_ops_and_families_are_named(dev, monkeypatch) -> None:
+    mm_stack, family = dev('mm_stack'), dev('family')
+    with pytest.raises(mm_stack.StepError, match="one of auto, compiled, torchvision, got 'cuda'"):
+        mm_stack.install_mmcv('cuda')
+    monkeypatch.setenv('FAMILY', 'mmlab')
+    with pytest.raises(family.StepError, match="one of onedl, openmmlab, got 'mmlab'"):
+        family.chosen()
+
+
+def test_a_build_shows_its_count_and_a_failed_one_its_end(dev, capsys) -> None:
+    steps, mm_stack = dev('steps'), dev('mm_stack')
+    code = r"print('  [3/148] c++ -c a.cpp\nerror: b.cpp'); raise SystemExit(2)"
+    with pytest.raises(steps.StepError, match='exit status 2'):
+        steps.run([sys.executable, '-c', code], show=mm_stack.objects_done)
+    shown = capsys.readouterr().out.splitlines()
+    assert shown == ['   3 of 148 objects compiled', '  [3/148] c++ -c a.cpp', 'error: b.cpp']
 
 
 def make_wheel(folder: Path, names: list[str], record: str) -> Path:
@@ -138,8 +183,8 @@ def test_upstream_packages_are_not_overwritten(dev, monkeypatch) -> None:
     environment = dev('environment')
     answer = environment.subprocess.CompletedProcess([], 0, stdout='mmcv mmengine\n')
     monkeypatch.setattr(environment.subprocess, 'run', lambda *args, **kwargs: answer)
-    with pytest.raises(environment.StepError, match=r'upstream OpenMMLab packages \(mmcv mmengine'):
-        environment.refuse_upstream()
+    with pytest.raises(environment.StepError, match=r'the other OpenMMLab family \(mmcv mmengine'):
+        environment.refuse_other_family()
 
 
 @pytest.mark.parametrize(

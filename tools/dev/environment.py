@@ -1,4 +1,4 @@
-"""The virtual environment ``.venv`` of the checkout and what is installed into it."""
+"""The virtual environment of the checkout and what is installed into it."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ import sysconfig
 from collections.abc import Sequence
 from pathlib import Path
 
+from family import chosen
 from steps import ROOT, StepError, fingerprint, is_stamped, run, say, write_stamp
 
-VENV = ROOT / '.venv'
+FAMILY = chosen()
+VENV = Path(os.environ.get('VENV') or FAMILY.venv).absolute()
 REQUIREMENTS = ROOT / 'requirements'
 CONSTRAINTS = REQUIREMENTS / 'constraints.txt'
-EXTRA = 'onedl'  # of setup.py: which mm family the tests run with
 BUILD_TOOLS = ('setuptools>=80,<82', 'wheel')
 EDITABLE_INPUTS = (
     'setup.py',
@@ -66,20 +67,21 @@ def pip_install(*what: str | Path, python: Path | None = None) -> None:
     run([*command, *what])
 
 
-def refuse_upstream() -> None:
-    """Stop before OneDL packages are laid over upstream OpenMMLab ones of the same import name."""
+def refuse_other_family() -> None:
+    """Stop before packages are laid over those of the other family of the same import names."""
     code = (
         'from importlib.metadata import distributions as d;'
         'print(*sorted({(x.metadata["Name"] or "").lower() for x in d()}'
-        ' & {"mmengine", "mmcv", "mmcv-lite", "mmdet", "mmsegmentation"}))'
+        f' & {set(FAMILY.foreign)}))'
     )
     found = subprocess.run(
         [venv_python(), '-c', code], capture_output=True, text=True, check=True
     ).stdout.strip()
     if found:
         raise StepError(
-            f'{VENV} holds upstream OpenMMLab packages ({found}), which the OneDL ones of this '
-            'command would overwrite; remove the folder, or run the tests by hand: pytest'
+            f'{VENV} holds packages of the other OpenMMLab family ({found}), which those of '
+            f'{FAMILY.extra} would overwrite; remove the folder, name another one with VENV=, or '
+            'run the tests by hand: pytest'
         )
 
 
@@ -108,10 +110,11 @@ def install_group(name: str, *what: str | Path, inputs: Sequence[Path] = ()) -> 
 def install_core() -> None:
     """Install torch, torchvision, the runtime requirements and this checkout in editable mode."""
     create_venv()
-    refuse_upstream()
+    refuse_other_family()
     install_group('build tools', *BUILD_TOOLS)
     inputs = [ROOT / name for name in EDITABLE_INPUTS]
-    install_group('core', '--no-build-isolation', '-e', f'.[{EXTRA},demo]', inputs=inputs)
+    what = ['--no-build-isolation', '-e', '.[demo]', *FAMILY.engine]
+    install_group('core', *what, inputs=inputs)
 
 
 def need_compiler() -> None:

@@ -6,10 +6,13 @@ import os
 import re
 
 from distributions import build_and_open
-from environment import REQUIREMENTS, install_core, install_group, venv_python
+from environment import FAMILY, REQUIREMENTS, VENV, install_core, install_group, venv_python
+from family import ONEDL
 from mim_check import MIM, train_with_mim
 from mm_stack import install_mm_stack, works
-from steps import Chain, StepError, main, run
+from steps import ROOT, Chain, StepError, main, run
+
+SOURCES = ('refineclip', 'tools', 'projects', 'benchmarks', 'tests', 'setup.py')
 
 
 def tool(name: str, *arguments: str) -> str:
@@ -37,19 +40,32 @@ def run_gpu_tests() -> str:
     return tool('pytest', '-m', 'gpu')
 
 
+def check_declared_python() -> str:
+    """Check that no syntax or module newer than the declared Python is used."""
+    declared = re.search(r"python_requires='>=([\d.]+)'", (ROOT / 'setup.py').read_text())
+    assert declared
+    options = ['--no-tips', '--violations', f'--target={declared[1]}-']
+    # It takes these for names of Python 2, and would skip the files that have them.
+    options += ['--exclude', 'long', '--exclude', 'str.decode']
+    return run([venv_python().with_name('vermin'), *options, *SOURCES])
+
+
 def install_test_tools() -> None:
     """Install linters, pytest, the build front end, and mim, which a test calls."""
-    install_group('tests', MIM, REQUIREMENTS / 'tests.txt')
+    # openmim pins tools that others need newer: it runs in the clean environment only.
+    tools = [MIM] if FAMILY is ONEDL else []
+    install_group('tests', *tools, REQUIREMENTS / 'tests.txt')
 
 
 def chain() -> None:
     """Run all steps; the installing ones must succeed, the checks all run."""
     steps = Chain('make test')
-    steps.must('install torch, torchvision and refineclip into .venv', install_core)
+    steps.must(f'install torch, torchvision and refineclip into {VENV.name}', install_core)
     steps.must('install the test tools', install_test_tools)
-    steps.must('install mmcv with operators, mmdet and mmseg', install_mm_stack)
+    ops = steps.must('install mmcv, mmdet and mmseg', install_mm_stack)
     steps.check('ruff check', lambda: tool('ruff', 'check', '.'))
     steps.check('ruff format', lambda: tool('ruff', 'format', '--check', '.'))
+    steps.check('vermin', check_declared_python)
     steps.check('mypy', lambda: tool('mypy'))
     tests = steps.check('pytest', run_pytest)
     if works('import torch; assert torch.cuda.is_available()', tell=False):
@@ -57,7 +73,9 @@ def chain() -> None:
     wheel = steps.check('sdist and wheel', build_and_open_checked)
     if wheel:
         steps.check('mim train from the wheel in a clean environment', train_with_mim)
-    steps.finish(f'all green (ruff, mypy, {tests} tests, wheel, mim)')
+    steps.finish(
+        f'all green ({FAMILY.extra}, ops {ops}: ruff, vermin, mypy, {tests} tests, wheel, mim)'
+    )
 
 
 def build_and_open_checked() -> bool:

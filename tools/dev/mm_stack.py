@@ -1,4 +1,10 @@
-"""Install mmcv with compiled operators, mmdet and mmseg: ``python3 tools/dev/mm_stack.py``.
+"""Install mmcv, mmdet and mmseg: ``python3 tools/dev/mm_stack.py``.
+
+``OPS=`` on the make command line says with which operators:
+
+- ``auto`` (default): compiled ones where they are there or lie in the cache, else torchvision's;
+- ``compiled``: compile them if they are not there;
+- ``torchvision``: mmcv without operators, for which refineclip.mmcv_ops stands in.
 
 mmcv has no ready-made wheel with operators, so it is compiled once and kept in a cache of our own.
 pip's cache will not do: it does not know which torch a wheel was compiled for. And because the
@@ -8,12 +14,14 @@ name of a file proves nothing, a cached wheel is trusted only after its operator
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import tempfile
 from pathlib import Path
 
 from environment import (
+    FAMILY,
     REQUIREMENTS,
     install_core,
     install_group,
@@ -24,9 +32,8 @@ from environment import (
 )
 from steps import CACHE, Chain, StepError, main, run, say
 
-MMCV = 'onedl-mmcv'
-MMCV_NEEDS = ('ninja', 'setuptools>=80,<82', 'wheel')
-OTHERS = ('imaug', 'lvis', 'onedl-mmdetection', 'onedl-mmsegmentation')
+OPS = ('auto', 'compiled', 'torchvision')
+MMCV_NEEDS = ('ninja', 'setuptools>=80,<81', 'wheel')
 
 # With a GPU in sight mmcv is compiled for CUDA, and FORCE_CUDA=1 asks for it on a login node. So it
 # is not the torch alone that decides what a wheel holds.
@@ -50,7 +57,15 @@ for device in ['cpu'] + ['cuda'] * torch.cuda.is_available():
     assert roi_align(torch.ones(1, 1, 8, 8), rois, 2).flatten().tolist() == [1.] * 4
 """
 
-TRY_LIBRARIES = 'import mmdet.datasets, mmdet.models, mmseg.datasets, mmseg.models'
+TRY_STAND_IN = f"""
+import refineclip.mmcv_ops
+{TRY_OPERATORS}
+assert refineclip.mmcv_ops.stands_in()
+"""
+
+TRY_LIBRARIES = (
+    'import refineclip.mmcv_ops, mmdet.datasets, mmdet.models, mmseg.datasets, mmseg.models'
+)
 
 
 def works(code: str, tell: bool = True) -> bool:
@@ -84,58 +99,99 @@ def build_wheel(folder: Path) -> Path:
     with tempfile.TemporaryDirectory(dir=folder) as temporary:
         options = ['--no-deps', '--no-build-isolation', '--no-cache-dir']
         constraints = ['-c', REQUIREMENTS / 'constraints.txt']
+        pip = [venv_python(), '-m', 'pip', 'wheel']
         run(
-            [venv_python(), '-m', 'pip', 'wheel', *options, *constraints, '-w', temporary, MMCV],
+            [*pip, '-v', *options, *constraints, '-w', temporary, FAMILY.mmcv],
             # The operators' build looks for ninja on the path and not beside the interpreter.
             extra_env={
                 'MMCV_WITH_OPS': '1',
                 'MAX_JOBS': str(cores),
                 'PATH': f'{venv_python().parent}{os.pathsep}{os.environ["PATH"]}',
             },
+            show=objects_done,
         )
         built = next(Path(temporary).glob('*.whl'))
         return Path(shutil.move(built, folder / built.name))
 
 
+def objects_done(line: str) -> str | None:
+    """What is shown of a build: ninja's count of compiled objects."""
+    count = re.match(r'\s*\[(\d+)/(\d+)\]', line)
+    return f'   {count[1]} of {count[2]} objects compiled\n' if count else None
+
+
+def replace_mmcv(what: str | Path) -> None:
+    """Install an mmcv in the place of the one that is there, if any."""
+    names = sorted({FAMILY.mmcv, FAMILY.mmcv_without_ops})
+    run([venv_python(), '-m', 'pip', 'uninstall', '--quiet', '-y', *names])
+    pip_install('--no-deps', what)
+
+
 def install_and_try(wheel: Path) -> bool:
     """Install a wheel of mmcv and tell whether its operators run."""
     try:
-        pip_install('--no-deps', '--force-reinstall', wheel)
+        replace_mmcv(wheel)
     except StepError:
         return False
     return works(TRY_OPERATORS)
 
 
-def install_mmcv() -> None:
-    """Install mmcv from the cache, or compile it; either is checked by running two operators."""
-    if works(TRY_OPERATORS, tell=False):
-        say('mmcv is installed and its operators run')
-        return
-    folder = wheel_folder()
-    for wheel in sorted(folder.glob('*mmcv*.whl')):
+def install_cached(folder: Path) -> bool:
+    """Install mmcv from the cache, if a wheel is there whose operators run."""
+    for wheel in sorted(folder.glob(f'{FAMILY.mmcv.replace("-", "_")}-*.whl')):
         say(f'trying the cached {wheel}')
         if install_and_try(wheel):
-            return
+            return True
         say('the cached wheel does not install or its operators do not run: deleted')
         wheel.unlink()
-    if not install_and_try(build_wheel(folder)):
-        raise StepError('mmcv was compiled, but its operators do not run')
+    return False
 
 
-def install_mm_stack() -> None:
-    """Install the whole stack and import it."""
+def install_mmcv(ops: str = 'auto') -> str:
+    """Install mmcv; its operators are checked by running two of them.
+
+    Args:
+        ops: See the top of this file.
+
+    Returns:
+        Which operators run: ``compiled`` or ``torchvision``.
+    """
+    if ops not in OPS:
+        raise StepError(f'OPS: expected one of {", ".join(OPS)}, got {ops!r}')
+    if ops != 'torchvision':
+        if works(TRY_OPERATORS, tell=False):
+            say('mmcv is installed and its operators run')
+            return 'compiled'
+        folder = wheel_folder()
+        if install_cached(folder):
+            return 'compiled'
+        if ops == 'compiled':
+            if not install_and_try(build_wheel(folder)):
+                raise StepError('mmcv was compiled, but its operators do not run')
+            return 'compiled'
+    if not works(TRY_STAND_IN, tell=False):
+        replace_mmcv(FAMILY.mmcv_without_ops)
+        if not works(TRY_STAND_IN):
+            raise StepError("mmcv without operators does not run on torchvision's")
+    say('mmcv has no operators of its own: those of torchvision stand in (OPS=compiled builds it)')
+    return 'torchvision'
+
+
+def install_mm_stack() -> str:
+    """Install the whole stack, import it, and return which operators of mmcv run."""
     install_group('mm-requirements', *MMCV_NEEDS, REQUIREMENTS / 'mm.txt')
-    install_mmcv()
-    install_group('mm-libraries', '--no-deps', '--no-build-isolation', *OTHERS)
+    ops = install_mmcv(os.environ.get('OPS') or 'auto')
+    install_group('mm-libraries', '--no-deps', '--no-build-isolation', *FAMILY.libraries)
     if not works(TRY_LIBRARIES):
         raise StepError(f'`{TRY_LIBRARIES}` fails after the installation')
+    return ops
 
 
 def chain() -> None:
     """Install the core and the mm stack."""
     steps = Chain('mm stack')
     steps.must('install the core', install_core)
-    steps.must('install mmcv with operators, mmdet and mmseg', install_mm_stack)
+    steps.must('install mmcv, mmdet and mmseg', install_mm_stack)
     steps.finish('ready')
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+LAST_LINES = 60  # of a failed command's hidden output
 CACHE = Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / 'refineclip'
 
 
@@ -27,8 +28,15 @@ def run(
     command: Sequence[str | Path],
     cwd: Path = ROOT,
     extra_env: Mapping[str, str] | None = None,
+    show: Callable[[str], str | None] = str,
 ) -> str:
     """Run a command, pass its output on line by line and return it.
+
+    Args:
+        command: Program and arguments.
+        cwd: Folder to run it in.
+        extra_env: Environment variables beside those of this process.
+        show: What to print for a line; None prints nothing, and the last lines if it fails.
 
     Raises:
         StepError: When the command exits with another status than 0.
@@ -41,9 +49,12 @@ def run(
     ) as process:
         assert process.stdout is not None
         for line in process.stdout:
-            print(line, end='', flush=True)
             lines.append(line)
+            if (shown := show(line)) is not None:
+                print(shown, end='', flush=True)
     if process.returncode != 0:
+        if show is not str:
+            print(*lines[-LAST_LINES:], sep='', end='', flush=True)
         raise StepError(f'exit status {process.returncode} from: {" ".join(words)}')
     return ''.join(lines)
 
