@@ -22,6 +22,7 @@ from refineclip.installation import (
     CORE,
     FAMILIES,
     NOT_INSTALLED,
+    compile_mmcv,
     family_of,
     find_families,
     find_nvcc,
@@ -35,6 +36,8 @@ OPTIONAL = ('mmcv', 'mmdet', 'mmseg')
 OK, SLOW, MISSING, BROKEN = 'ok', 'slow', 'missing', 'broken'
 PROBE_TIMEOUT = 180  # seconds; a first import on a cold disk takes tens of seconds
 PARALLEL = 4  # imports at a time
+
+STAND_IN = 'torchvision ops, by refineclip.mmcv_ops,'
 
 # Each probe prints one JSON line {"version": ..., "note": ...} as its last line.
 PROBES = {
@@ -59,18 +62,18 @@ for device in ['cpu'] + ['cuda'] * torch.cuda.is_available():
     assert roi_align(ones, [boxes], 2).sum().item() == 8, f'roi_align is wrong on {device}'
 version, note = torchvision.__version__, f'ops run on {device}'
 """,
-    'mmcv': """
+    'mmcv': f"""
 import mmcv, torch
 from refineclip.mmcv_ops import stands_in
 from mmcv.ops import nms, roi_align
 for device in ['cpu'] + ['cuda'] * torch.cuda.is_available():
     boxes = torch.tensor([[0., 0., 4., 4.], [0., 0., 4., 4.]], device=device)
     scores, ones = torch.tensor([.9, .8], device=device), torch.ones(1, 1, 8, 8, device=device)
-    assert nms(boxes, scores, 0.5)[1].tolist() == [0], f'nms is wrong on {device}'
+    assert nms(boxes, scores, 0.5)[1].tolist() == [0], f'nms is wrong on {{device}}'
     rois = torch.tensor([[0., 0., 0., 4., 4.]], device=device)
-    assert roi_align(ones, rois, 2).sum().item() == 4, f'roi_align is wrong on {device}'
-ops = 'torchvision ops, by refineclip.mmcv_ops,' if stands_in() else 'compiled ops'
-version, note = mmcv.__version__, f'{ops} run on {device}'
+    assert roi_align(ones, rois, 2).sum().item() == 4, f'roi_align is wrong on {{device}}'
+ops = {STAND_IN!r} if stands_in() else 'compiled ops'
+version, note = mmcv.__version__, f'{{ops}} run on {{device}}'
 """,
 }
 # The top of these imports without what the rest of them needs.
@@ -99,6 +102,7 @@ class Finding:
         version: Version as the library states it, '-' when it is not there.
         note: What was seen, in words.
         fix: Shell command that mends it, empty when nothing is to mend.
+        option: Shell command that improves it, empty when there is none.
         core: Whether the two training stages need it.
     """
 
@@ -107,7 +111,15 @@ class Finding:
     version: str = '-'
     note: str = ''
     fix: str = ''
+    option: str = ''
     core: bool = False
+
+
+def examine_compiler() -> Finding:
+    """Look for a C++ compiler, which nothing but compiling mmcv's operators asks for."""
+    if found := shutil.which('g++') or shutil.which('c++'):
+        return Finding('c++', OK, '-', found)
+    return Finding('c++', MISSING, '-', "not needed: only mmcv's own operators are compiled")
 
 
 def examine_nvcc() -> Finding:
@@ -158,8 +170,10 @@ def examine() -> list[Finding]:
         finding = Finding(module, state, version, note, core=module in CORE)
         if state in (MISSING, BROKEN):
             finding.fix = fix_for(module, family, note)
+        if note.startswith(STAND_IN):
+            finding.option = compile_mmcv(family)
         findings.append(finding)
-    return [*findings, examine_nvcc(), examine_families(families)]
+    return [*findings, examine_compiler(), examine_nvcc(), examine_families(families)]
 
 
 def examine_families(families: dict[str, list[str]]) -> Finding:
@@ -192,6 +206,9 @@ def report(findings: Sequence[Finding]) -> str:
     if fixes:
         lines += ['', 'To mend it:']
         lines += [f'  {", ".join(names)}:\n    {command}' for command, names in fixes.items()]
+    for item in findings:
+        if item.option:
+            lines += ['', f'To compile the operators of {item.name} itself:', f'    {item.option}']
     lines += ['', verdict(findings)]
     return '\n'.join(lines)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import threading
@@ -69,6 +70,15 @@ def test_mmcv_that_does_not_load_is_compiled_again(fake, capsys) -> None:
     assert 'onedl-mmcv==2.3.6' in text
 
 
+def test_stand_in_is_no_defect_and_its_way_out_is_named(fake, capsys) -> None:
+    fake(UPSTREAM, mmcv=(doctor.OK, '2.1.0', f'{doctor.STAND_IN} run on cpu'))
+    assert doctor.main([]) == 0
+    text = capsys.readouterr().out
+    assert 'To mend it' not in text
+    assert re.search(r'To compile the operators of mmcv itself:\n .* mmcv==2\.1\.0\n', text)
+    assert text.strip().endswith('doctor: everything runs')
+
+
 def test_fix_stays_in_the_family_that_is_installed(fake, capsys) -> None:
     fake(UPSTREAM, mmdet=(doctor.MISSING, '-', 'not installed'))
     assert doctor.main([]) == 0
@@ -104,6 +114,14 @@ def test_nvcc_is_asked_for_where_a_gpu_is(
     finding = doctor.examine_nvcc()
     assert finding.state == state
     assert note in finding.note
+
+
+@pytest.mark.parametrize(('path', 'state'), [('/usr/bin/g++', doctor.OK), (None, doctor.MISSING)])
+def test_a_missing_compiler_is_no_defect(monkeypatch, path: str | None, state: str) -> None:
+    monkeypatch.setattr(doctor.shutil, 'which', lambda name: path)
+    finding = doctor.examine_compiler()
+    assert (finding.state, finding.fix) == (state, '')
+    assert 'everything runs' in doctor.verdict([finding])
 
 
 def test_probe_tells_missing_broken_and_killed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -171,7 +189,7 @@ def test_probe_runs_the_real_operators() -> None:
 @pytest.mark.usefixtures('patient')
 def test_probe_runs_the_real_mmcv_operators() -> None:
     state, _, note = doctor.probe('mmcv')
-    ops = 'compiled ops' if has_compiled_ops() else 'torchvision ops, by refineclip.mmcv_ops,'
+    ops = 'compiled ops' if has_compiled_ops() else doctor.STAND_IN
     assert (state, note) == (doctor.OK, f'{ops} run on cpu')
 
 

@@ -28,7 +28,7 @@ class Losses(Hook):
         self.steps: list[dict[str, float]] = []
 
     def after_train_iter(self, runner: Any, batch_idx: int, data_batch: Any, outputs: Any) -> None:
-        self.steps.append({name: float(value) for name, value in outputs.items()})
+        self.steps.append({name: float(value.detach()) for name, value in outputs.items()})
 
 
 def train(cfg: Config) -> dict[str, Any]:
@@ -53,7 +53,9 @@ def mask_rcnn() -> dict[str, Any]:
         total, scalars = model.parse_losses(losses)
         total.backward()
     gradients = {name: one.grad for name, one in model.named_parameters() if one.grad is not None}
-    return dict(losses=[{name: float(value) for name, value in scalars.items()}], weights=gradients)
+    return dict(
+        losses=[{name: float(value.detach()) for name, value in scalars.items()}], weights=gradients
+    )
 
 
 def main(folder: Path) -> None:

@@ -24,7 +24,7 @@ class Family:
         mmcv: Brings operators if it is compiled.
         mmcv_without_ops: Installs in seconds; refineclip.mmcv_ops stands in for the operators.
         libraries: mmdet, mmseg and what they import, installed without their requirements.
-        mim: The command-line tool.
+        mim: The command-line tool, whose own pins may not be ours.
         foreign: Distributions of the other family, which would overwrite these.
     """
 
@@ -48,7 +48,7 @@ ONEDL = Family(
     'onedl-mmcv',
     'onedl-mmcv',
     ('imaug', 'lvis', 'onedl-mmdetection', 'onedl-mmsegmentation'),
-    'onedl-mim',
+    'onedl-mim==0.5.1',
     ('mmengine', 'mmcv', 'mmcv-lite', 'mmdet', 'mmsegmentation'),
 )
 OPENMMLAB = Family(
@@ -59,7 +59,7 @@ OPENMMLAB = Family(
     'mmcv',
     'mmcv-lite',
     ('lvis', 'mmdet', 'mmsegmentation'),
-    'openmim',
+    'openmim==0.3.9',
     ('onedl-mmengine', 'onedl-mmcv', 'onedl-mmdetection', 'onedl-mmsegmentation'),
 )
 FAMILIES = {family.extra: family for family in (ONEDL, OPENMMLAB)}

@@ -6,7 +6,6 @@ the user's cache, because installing torch takes minutes. Our wheel is installed
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
 import tempfile
@@ -68,15 +67,21 @@ def clean_venv() -> Path:
             shutil.rmtree(old)
         CACHE.mkdir(parents=True, exist_ok=True)
         create_venv(venv)
-        pip_install(*BUILD_TOOLS, MIM, f'{the_wheel()}[{FAMILY.extra}]', python=venv_python(venv))
+        python = venv_python(venv)
+        pip_install(*BUILD_TOOLS, f'{the_wheel()}[{FAMILY.extra}]', python=python)
+        run([python, '-m', 'pip', 'install', '--quiet', MIM])
         write_stamp(stamp, value)
     return venv
 
 
 def isolated_env(venv: Path) -> dict[str, str]:
-    """Environment variables of a shell with only the clean environment activated."""
-    path = f'{venv_python(venv).parent}{os.pathsep}{os.environ["PATH"]}'
-    return {'PATH': path, 'VIRTUAL_ENV': str(venv), 'PYTHONPATH': '', 'HF_HUB_OFFLINE': '1'}
+    """Environment variables of a shell with nothing but the clean environment: no compiler."""
+    return {
+        'PATH': str(venv_python(venv).parent),
+        'VIRTUAL_ENV': str(venv),
+        'PYTHONPATH': '',
+        'HF_HUB_OFFLINE': '1',
+    }
 
 
 def train_with_mim() -> None:
