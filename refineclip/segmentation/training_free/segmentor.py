@@ -17,13 +17,13 @@ from torch import Tensor, nn
 
 from refineclip.datasets.vocabularies import as_vocabulary
 from refineclip.encoders.finite import check_finite
+from refineclip.encoders.text.pixel_scores import PixelScores
+from refineclip.encoders.text.queries import Queries, make_queries
 from refineclip.encoders.text.text_bank import TextBank
 from refineclip.encoders.text.text_head import TextHead
 
 from ..sliding_windows import Window, cut_windows, fold_windows, resize, window_boxes
 from .encoder_checkpoint import rename_encoder_keys
-from .pixel_scores import PixelScores
-from .queries import Queries, make_queries
 from .test_cfg import DEFAULT_TEST_CFG, check_test_cfg
 
 
@@ -51,7 +51,7 @@ class TextSegmentor(BaseSegmentor):
             :meth:`set_vocabulary`.
         vocabulary: C class names, synonyms separated by ``;``, or a file of them; or set later.
         synonyms: ``'max'`` (SCLIP's) or ``'mean'``, see
-            :func:`~refineclip.segmentation.training_free.queries.make_queries`.
+            :func:`~refineclip.encoders.text.queries.make_queries`.
         readable_names: Write names of data sets as one would say them: 'sky-other' as 'sky'.
         background_names: What the class 'background' looks like, in words.
         prob_thd: Probability below which a pixel is background; 0 disables it. SCLIP takes 0.1.

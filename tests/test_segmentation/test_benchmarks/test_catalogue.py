@@ -11,9 +11,9 @@ pytest.importorskip('mmseg.datasets')
 
 from mmengine.config import Config
 
+from refineclip.encoders.text.queries import make_queries, readable_name
 from refineclip.segmentation.benchmarks import BENCHMARKS, get_benchmark, parse_benchmarks
 from refineclip.segmentation.benchmarks.label_check import check_labels
-from refineclip.segmentation.training_free.queries import make_queries, readable_name
 
 from .. import toy_layouts
 from ..toy_text import stripes, write_labels

@@ -19,9 +19,9 @@ from mmseg.structures import SegDataSample
 
 from benchmarks.forks import in_new_process, peak_growth
 from refineclip.encoders import RefinerCLIP
+from refineclip.encoders.text.queries import make_queries
 from refineclip.segmentation import TextSegmentor, build_text_segmentor, segment_image
 from refineclip.segmentation.sliding_windows import fold_windows, window_boxes
-from refineclip.segmentation.training_free.queries import make_queries
 
 from ..toy_text import CLIP, DIM, ColourTower, colour_segmentor, write_image
 
