@@ -76,6 +76,12 @@ def make_parser() -> argparse.ArgumentParser:
         help='point in [0, 1] of the image from its upper left corner (default: 0.5 0.5)',
     )
     pictures.add_argument(
+        '--token-of',
+        type=int,
+        metavar='N',
+        help='compare all images with the token of image N, from 1 (default: each with its own)',
+    )
+    pictures.add_argument(
         '--own-scale',
         action='store_true',
         help='colours of each model by itself: more contrast, but models do not compare',
@@ -89,8 +95,25 @@ def _add_text_arguments(parser: argparse.ArgumentParser) -> None:
     text = parser.add_argument_group('texts')
     text.add_argument('--texts', metavar='"A . B"', help="names, ' . ' between them")
     text.add_argument(
+        '--synonyms',
+        choices=('mean', 'max'),
+        default='mean',
+        help="texts of one name, between ';': their mean, or the best of them (default: mean)",
+    )
+    text.add_argument(
+        '--prob-thd',
+        type=float,
+        default=0.0,
+        help='probability below which a pixel gets no name (default: 0, off)',
+    )
+    text.add_argument(
         '--text-embeddings', type=Path, metavar='FILE', help="default: the model's own text tower"
     )
+    add_text_tower_arguments(text)
+
+
+def add_text_tower_arguments(text: argparse._ArgumentGroup) -> None:
+    """Add what says how words become embeddings."""
     text.add_argument(
         '--text-pretrained', metavar='WEIGHTS', help='default: those of the first row that has any'
     )
@@ -160,6 +183,12 @@ def check_args(args: argparse.Namespace) -> None:
         raise ValueError(f'--num-images: expected 1 or more, got {args.num_images}')
     if not all(0 <= value <= 1 for value in args.token):
         raise ValueError(f'--token: expected X and Y in [0, 1], got {list(args.token)}')
+    if args.token_of is not None and not 1 <= args.token_of <= args.num_images:
+        raise ValueError(
+            f'--token-of: expected an image from 1 to {args.num_images}, got {args.token_of}'
+        )
+    if not 0 <= args.prob_thd < 1:
+        raise ValueError(f'--prob-thd: expected a probability in [0, 1), got {args.prob_thd}')
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -134,46 +134,47 @@ class Drawing:
         """Draw the affinity to a token."""
         from refineclip.visualization import affinity_figure
 
+        args = self.args
         return affinity_figure(
-            self.pictures, self.maps, tuple(self.args.token), shared_range=not self.args.own_scale
+            self.pictures,
+            self.maps,
+            tuple(args.token),
+            shared_range=not args.own_scale,
+            source=None if args.token_of is None else args.token_of - 1,
         )
 
     def segmentation(self) -> Figure:
         """Draw what the texts name."""
         from refineclip.datasets.vocabularies import parse_texts, title_of
-        from refineclip.encoders.sources import HF_HUB, LOCAL_DIR
+        from refineclip.encoders.text.queries import make_queries
         from refineclip.encoders.text.text_bank import TextBank
         from refineclip.encoders.text.text_head import TextHead
-        from refineclip.visualization import name_pixels, segmentation_figure
-
-        from .evaluate.regions import library_weights
+        from refineclip.visualization import name_pixels, naming_caption, segmentation_figure
 
         args, names = self.args, parse_texts(self.args.texts)
-        pretrained = args.text_pretrained or library_weights(parse_rows(args.models, None))
-        has_weights = pretrained is not None or args.model.startswith((LOCAL_DIR, HF_HUB))
-        if args.text_embeddings is None and not has_weights:
-            raise ValueError(
-                f'expected weights for the text tower of {args.model}, got none, and random text '
-                'names nothing; name a tag or file of the original model (--text-pretrained), or '
-                'give --text-embeddings (and --text-head)'
-            )
+        # Nobody's own words are names of a data set.
+        queries = make_queries(names, args.synonyms, readable=False)
         texts = TextBank(
-            names,
+            queries.texts,
             args.model,
-            pretrained,
-            templates=[args.templates] if '{}' in args.templates else args.templates,
+            None if args.text_embeddings else text_weights(args),
+            templates=prompts(args.templates),
             text_embeddings=args.text_embeddings,
         )
         head = None if args.text_head is None else TextHead.load(args.text_head)
         labels = {
             name: [
-                name_pixels(one, texts.embeddings, (picture.shape[0], picture.shape[1]), head)
+                name_pixels(
+                    one, texts.embeddings, picture.shape[:2], head, queries.owner, args.prob_thd
+                )
                 for one, picture in zip(own, self.pictures, strict=True)
             ]
             for name, own in self.maps.items()
             if hasattr(self.encoders[name], 'visual')  # mean colours have no text space
         }
-        return segmentation_figure(self.pictures, labels, [title_of(name) for name in names])
+        caption = naming_caption(len(names), args.prob_thd)
+        titles = [title_of(name) for name in names]
+        return segmentation_figure(self.pictures, labels, titles, caption)
 
     def tsne(self) -> Figure:
         """Draw labelled objects in the plane."""
@@ -256,3 +257,31 @@ class Drawing:
                 ),
             ]
         return chapters
+
+
+def prompts(templates: str) -> str | list[str]:
+    """Templates of a command line: a name of some, or one of the user's own."""
+    return [templates] if '{}' in templates else templates
+
+
+def text_weights(args: argparse.Namespace) -> str | None:
+    """Weights of the text tower that a command line names.
+
+    Returns:
+        A tag or file; None where the model's name brings them.
+
+    Raises:
+        ValueError: If there are none.
+    """
+    from refineclip.encoders.sources import HF_HUB, LOCAL_DIR
+
+    from .evaluate.regions import library_weights
+
+    pretrained = args.text_pretrained or library_weights(parse_rows(args.models, None))
+    if pretrained is None and not args.model.startswith((LOCAL_DIR, HF_HUB)):
+        raise ValueError(
+            f'expected weights for the text tower of {args.model}, got none, and random text names '
+            'nothing; name a tag or file of the original model (--text-pretrained), or give '
+            '--text-embeddings (and --text-head)'
+        )
+    return pretrained

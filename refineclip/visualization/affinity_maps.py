@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
@@ -18,7 +19,7 @@ from .pictures import Maps, Picture, as_map, check_maps, to_picture, tokens_of
 from .style import INK, SMALL
 
 Point = tuple[float, float]
-_COLOURS = 'cividis'
+COLOURS = 'cividis'
 _BAR = 0.5  # inches under the panels for the colour bar
 
 
@@ -38,12 +39,32 @@ def token_index(point: Point, grid: tuple[int, int]) -> tuple[int, int]:
     return min(int(y * grid[0]), grid[0] - 1), min(int(x * grid[1]), grid[1] - 1)
 
 
-def affinity(dense: torch.Tensor, point: Point) -> NDArray[np.float32]:
-    """Cosine in [-1, 1] of every token to the one at a point, (h, w); map is (D, h, w)."""
-    height, width = as_map(dense).shape[1:]
+def affinity(
+    dense: torch.Tensor, point: Point, source: torch.Tensor | None = None
+) -> NDArray[np.float32]:
+    """Cosine in [-1, 1] of every token to the one at a point, (h, w); map is (D, h, w).
+
+    Args:
+        dense: The map.
+        point: x and y in [0, 1].
+        source: Map of another image that the point lies in; None is the map itself.
+    """
+    source = dense if source is None else source
+    height, width = as_map(source).shape[1:]
     row, column = token_index(point, (height, width))
-    tokens = tokens_of(dense)
-    return (tokens @ tokens[row * width + column]).reshape(height, width).numpy()
+    token = tokens_of(source)[row * width + column]
+    return (tokens_of(dense) @ token).reshape(as_map(dense).shape[1:]).numpy()
+
+
+def cosine_limits(cosines: Sequence[NDArray[np.float32]]) -> Normalize:
+    """One range of colours for several maps: 1st percentile of all to 1."""
+    values = np.concatenate([one.ravel() for one in cosines])
+    return Normalize(float(np.percentile(values, 1)), 1.0)
+
+
+def cosine_colours(values: NDArray[np.float32], limits: Normalize) -> Picture:
+    """Colours (h, w, 3) of a map (h, w), as the figures show it."""
+    return colormaps[COLOURS](limits(values), bytes=True)[..., :3]
 
 
 def affinity_figure(
@@ -52,6 +73,7 @@ def affinity_figure(
     points: Point | Sequence[Point],
     shared_range: bool = True,
     caption: str | None = None,
+    source: int | None = None,
 ) -> Figure:
     """Draw cosines to a chosen token: one row per image, the image and then a column per model.
 
@@ -62,22 +84,28 @@ def affinity_figure(
         shared_range: Colour all panels by one range, 1st percentile to 1, so that contrast
             compares between models. False stretches each panel to its own range.
         caption: Text under the panels; says what they show if None.
+        source: Index of the image whose token all images are compared with; None takes a token of
+            each image itself.
 
     Returns:
         The figure; the marked token is the one whose cosine is 1.
 
     Raises:
-        ValueError: If maps do not fit the images, or a point lies outside.
+        ValueError: If maps do not fit the images, or a point or ``source`` lies outside.
     """
     check_maps(maps, len(images))
+    if source is not None and not 0 <= source < len(images):
+        raise ValueError(f'source: expected an image in [0, {len(images) - 1}], got {source}')
     chosen = _points(points, len(images))
     pictures = [to_picture(image) for image in images]
     cosines = [
-        {name: affinity(own[row], point) for name, own in maps.items()}
+        {
+            name: affinity(own[row], point, None if source is None else own[source])
+            for name, own in maps.items()
+        }
         for row, point in enumerate(chosen)
     ]
-    values = np.concatenate([one.ravel() for line in cosines for one in line.values()])
-    limits = Normalize(float(np.percentile(values, 1)), 1.0)
+    limits = cosine_limits([one for line in cosines for one in line.values()])
     if caption is None:
         caption = 'Cosine of every token to the marked one; brighter is more alike. ' + (
             'One range for all panels.'
@@ -87,7 +115,8 @@ def affinity_figure(
     aspects = [picture.shape[0] / picture.shape[1] for picture in pictures]
     footer = _BAR if shared_range else 0.0
     figure, grid = panel_grid(aspects, ['image', *maps], caption, footer=footer)
-    for line, picture, row, point in zip(grid, pictures, cosines, chosen, strict=True):
+    for index, (line, picture, row) in enumerate(zip(grid, pictures, cosines, strict=True)):
+        point = chosen[index] if source in (None, index) else None
         _show_image(line[0], picture, point, next(iter(row.values())).shape)
         for axes, cosine in zip(line[1:], row.values(), strict=True):
             _show_cosine(axes, cosine, point, limits if shared_range else None)
@@ -107,22 +136,24 @@ def _points(points: Point | Sequence[Point], count: int) -> list[Point]:
     return [(float(x), float(y)) for x, y in array]
 
 
-def _show_image(axes: Axes, picture: Picture, point: Point, grid: tuple[int, ...]) -> None:
-    """Show the picture with the token's own square."""
+def _show_image(axes: Axes, picture: Picture, point: Point | None, grid: tuple[int, ...]) -> None:
+    """Show the picture with the token's own square, if the token is in it."""
     axes.imshow(picture, aspect='auto', extent=(0, grid[1], grid[0], 0))
-    _mark(axes, point, grid)
+    if point is not None:
+        _mark(axes, point, grid)
 
 
 def _show_cosine(
-    axes: Axes, cosine: NDArray[np.float32], point: Point, limits: Normalize | None
+    axes: Axes, cosine: NDArray[np.float32], point: Point | None, limits: Normalize | None
 ) -> None:
     grid = cosine.shape
     norm = limits or Normalize(float(cosine.min()), float(cosine.max()))
     extent = (0, grid[1], grid[0], 0)
     axes.imshow(
-        cosine, cmap=_COLOURS, norm=norm, aspect='auto', interpolation='nearest', extent=extent
+        cosine, cmap=COLOURS, norm=norm, aspect='auto', interpolation='nearest', extent=extent
     )
-    _mark(axes, point, grid)
+    if point is not None:
+        _mark(axes, point, grid)
     if limits is None:
         label = f'{cosine.min():.2f} to {cosine.max():.2f}'
         axes.text(
@@ -152,7 +183,7 @@ def _colour_bar(figure: Figure, panel: Axes, limits: Normalize) -> None:
     width = min(3.5, across - 0.6)
     base = panel.get_position().y0 - 0.22 / up
     bar = figure.add_axes(((across - width) / 2 / across, base, width / across, 0.11 / up))
-    shown = figure.colorbar(ScalarMappable(limits, _COLOURS), cax=bar, orientation='horizontal')
+    shown = figure.colorbar(ScalarMappable(limits, COLOURS), cax=bar, orientation='horizontal')
     shown.outline.set_visible(False)
     bar.tick_params(labelsize=SMALL, colors=INK)
     bar.set_xlabel('cosine', fontsize=SMALL, color=INK, labelpad=1)

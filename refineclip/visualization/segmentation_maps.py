@@ -14,31 +14,27 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from refineclip.encoders.text.pixel_scores import PixelScores
+from refineclip.encoders.text.queries import Queries
 from refineclip.encoders.text.text_head import TextHead
 
 from .panels import panel_grid
 from .pictures import Picture, as_map, to_picture
 from .style import INK, LABEL, area_colours
 
+LOGIT_SCALE = 40.0  # SCLIP's default (arXiv 2312.01597), as in TextSegmentor
+_CHUNK = 32  # texts at pixel size at the same time
 _OPACITY = 0.7
 _ROW, _CHARACTER = 0.21, 0.085  # inches
 
 
-def name_pixels(
-    dense: Tensor, text: Tensor, size: tuple[int, int], head: TextHead | None = None
-) -> NDArray[np.int64]:
-    """Give every pixel the text that its token resembles most.
-
-    Cosines are interpolated to the image bilinearly, then the largest wins.
+def text_cosines(dense: Tensor, text: Tensor, head: TextHead | None = None) -> Tensor:
+    """Cosines (Q, h, w) in [-1, 1] of every token with every text.
 
     Args:
         dense: Map (D, h, w) or (1, D, h, w).
-        text: (C, D) text embeddings, any norm.
-        size: Height and width in pixels.
+        text: (Q, D) text embeddings, any norm.
         head: Maps features into the text space, for towers without text.
-
-    Returns:
-        (H, W) indices into the texts.
 
     Raises:
         ValueError: If map and texts have different widths.
@@ -55,9 +51,45 @@ def name_pixels(
         cosine = F.normalize(tokens, dim=1) @ F.normalize(text.float().cpu(), dim=1).T
     else:
         cosine = head.classify(tokens, text)
-    grid = cosine.T.reshape(1, len(text), *one.shape[1:])
-    pixels = F.interpolate(grid, size, mode='bilinear', align_corners=False)
-    return pixels[0].argmax(0).numpy()
+    return cosine.T.reshape(len(text), *one.shape[1:])
+
+
+def name_pixels(
+    dense: Tensor,
+    text: Tensor,
+    size: tuple[int, int],
+    head: TextHead | None = None,
+    owner: Sequence[int] | None = None,
+    prob_thd: float = 0.0,
+) -> NDArray[np.int64]:
+    """Give every pixel the text that its token resembles most.
+
+    Cosines are interpolated to the image bilinearly, then the largest wins.
+
+    Args:
+        dense: Map (D, h, w) or (1, D, h, w).
+        text: (Q, D) text embeddings, any norm.
+        size: Height and width in pixels.
+        head: Maps features into the text space, for towers without text.
+        owner: Class of each text; None makes each text a class.
+        prob_thd: Pixels whose best text has a lower probability, of the softmax of 40 times the
+            cosines over all texts, get no name.
+
+    Returns:
+        (H, W) classes; -1 is no name.
+
+    Raises:
+        ValueError: If map and texts have different widths.
+    """
+    cosines = text_cosines(dense, text, head)
+    classes = range(len(text)) if owner is None else owner
+    queries = Queries(('',) * len(text), tuple(classes), max(classes) + 1, background=-1)
+    scores = PixelScores(queries, size)
+    for start in range(0, len(text), _CHUNK):
+        chunk = cosines[None, start : start + _CHUNK]
+        pixels = F.interpolate(chunk, size, mode='bilinear', align_corners=False)[0]
+        scores.update(LOGIT_SCALE * pixels, start)
+    return scores.labels(prob_thd).numpy()
 
 
 def segmentation_figure(
@@ -87,10 +119,7 @@ def segmentation_figure(
     if colours is None:
         colours = dict(zip(present, area_colours(len(present)), strict=True))
     if caption is None:
-        caption = (
-            f'Each pixel shows the most similar of {len(names)} texts. Tokens against text '
-            'embeddings, cosines interpolated to the image; nothing is trained on these names.'
-        )
+        caption = naming_caption(len(names))
     aspects = [picture.shape[0] / picture.shape[1] for picture in pictures]
     columns = ['image', *labels]
     probe, _ = panel_grid(aspects, columns)
@@ -123,6 +152,15 @@ def overlay(
         where = labels == index
         blended[where] = (1 - _OPACITY) * grey[where] + _OPACITY * np.array(to_rgb(colour))
     return blended
+
+
+def naming_caption(num_names: int, prob_thd: float = 0.0) -> str:
+    """Say what a segmentation by :func:`name_pixels` shows."""
+    below = f' Grey: a probability below {prob_thd:g}.' if prob_thd > 0 else ''
+    return (
+        f'Each pixel shows the most similar of {num_names} texts. Tokens against text embeddings, '
+        f'cosines interpolated to the image; nothing is trained on these names.{below}'
+    )
 
 
 def _check(

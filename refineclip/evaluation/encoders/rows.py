@@ -27,6 +27,9 @@ _OWN_VISUAL = 'visual.model.'
 _REFINER = 'refiner.'
 _STUDENT = 'student.'
 
+# What a wrong spec or file raises, with a sentence.
+ROW_ERRORS = (ValueError, TypeError, OSError, ModuleNotFoundError)
+
 
 class EncoderLoader:
     """Builds the encoders of one architecture.
@@ -132,6 +135,7 @@ def load_encoders(
     seed: int = 0,
     device: str | torch.device = 'cpu',
     position_interpolation: str | None = None,
+    failed: dict[str, Exception] | None = None,
 ) -> dict[str, Any]:
     """Build the encoders that an evaluation compares.
 
@@ -150,6 +154,8 @@ def load_encoders(
         seed: Seed of ``random``.
         device: Where the encoders go.
         position_interpolation: See :class:`RefinerCLIP`.
+        failed: Filled with the rows that do not load and why, and the others are returned; None
+            raises.
 
     Returns:
         Row name -> encoder in eval mode without gradients, with ``dense``, ``image_embedding``,
@@ -161,15 +167,25 @@ def load_encoders(
     """
     if not specs:
         raise ValueError('expected one or more NAME=CHECKPOINT, got none')
-    for spec in specs.values():  # before any network is built
-        base, _ = split_tap(spec)
-        if base not in (RANDOM, COLOUR) and not base.startswith(LOCAL_DIR):
-            is_file_name(base)
+    if failed is None:
+        for spec in specs.values():  # before any network is built
+            base, _ = split_tap(spec)
+            if base not in (RANDOM, COLOUR) and not base.startswith(LOCAL_DIR):
+                is_file_name(base)
     loader = EncoderLoader(
         model, dense_mode, model_kwargs, refiner_input, seed, position_interpolation
     )
-    encoders = {name: loader.load(spec) for name, spec in specs.items()}
-    _check_one_architecture(encoders)
+    encoders: dict[str, nn.Module] = {}
+    for name, spec in specs.items():
+        try:
+            encoder = loader.load(spec)
+            _check_one_architecture({**encoders, name: encoder})
+        except ROW_ERRORS as error:
+            if failed is None:
+                raise
+            failed[name] = error
+        else:
+            encoders[name] = encoder
     _share_weights(encoders)
     return {
         name: encoder.requires_grad_(False).eval().to(device) for name, encoder in encoders.items()
