@@ -82,6 +82,7 @@ setup(
     extras_require={
         'onedl': read_requirements('onedl'),
         'openmmlab': read_requirements('openmmlab'),
+        'app': read_requirements('app'),
         'demo': read_requirements('demo'),
         'tests': read_requirements('tests'),
         'docs': read_requirements('docs'),

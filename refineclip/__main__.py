@@ -34,6 +34,10 @@ TASKS = {
             'measure encoders side by side: regions, spatial awareness, image level',
             'spatial --data data/coco --model ViT-B-16-quickgelu --models a=openai b=FILE',
         ),
+        'app': (
+            'open a page: click a token, see its map in every row; words; boxes',
+            '--model ViT-B-16-quickgelu --models frozen=openai refined=FILE --images photos/',
+        ),
         'draw': (
             'draw dense maps of encoders side by side, or a report of all figures',
             'pca --model ViT-B-16 --models frozen=openai --images photos/ --out pca.png',

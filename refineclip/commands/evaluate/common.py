@@ -27,15 +27,17 @@ def add_row_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--json', type=Path, metavar='FILE', help='write every number and setting')
 
 
-def add_encoder_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what says which encoders there are."""
+def add_encoder_arguments(parser: argparse.ArgumentParser, required: bool = True) -> None:
+    """Add what says which encoders there are; not ``required`` where there is a default."""
     parser.add_argument(
-        '--model', required=True, help="architecture, e.g. 'ViT-B-16', 'timm/NAME', 'local-dir:...'"
+        '--model',
+        required=required,
+        help="architecture, e.g. 'ViT-B-16', 'timm/NAME', 'local-dir:...'",
     )
     parser.add_argument(
         '--models',
         nargs='+',
-        required=True,
+        required=required,
         metavar='NAME=CHECKPOINT',
         help='the rows: a weight file, tag or local-dir:FOLDER, a refined_*.pth, a checkpoint of '
         'either training stage, random, or colour; CHECKPOINT@N taps block N (from 0)',
