@@ -19,7 +19,7 @@ from .pictures import Maps, Picture, as_map, check_maps, to_picture, tokens_of
 from .style import INK, SMALL
 
 Point = tuple[float, float]
-COLOURS = 'cividis'
+COLOURS = colormaps['cividis']  # looked up once: every look-up is a copy without its table
 _BAR = 0.5  # inches under the panels for the colour bar
 
 
@@ -64,7 +64,7 @@ def cosine_limits(cosines: Sequence[NDArray[np.float32]]) -> Normalize:
 
 def cosine_colours(values: NDArray[np.float32], limits: Normalize) -> Picture:
     """Colours (h, w, 3) of a map (h, w), as the figures show it."""
-    return colormaps[COLOURS](limits(values), bytes=True)[..., :3]
+    return COLOURS(limits(values), bytes=True)[..., :3]
 
 
 def affinity_figure(

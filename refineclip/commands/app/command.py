@@ -252,7 +252,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         quiet_logging()
         sys.stderr.write('loading encoders\n')
         page = build_page(args)
-        from .page import launch
+        from .server import launch
 
         blocks, url = launch(page, args.host, args.port, not args.no_browser)
     except (ValueError, TypeError, OSError, ModuleNotFoundError) as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from typing import Any
 from urllib.parse import urlencode
 
 
@@ -83,7 +84,8 @@ def from_query(
         if name not in _READERS:
             continue  # the theme, or what a mail programme appends
         try:
-            view = replace(view, **{name: _READERS[name](list(values), limits)})
+            found: Any = _READERS[name](list(values), limits)
+            view = replace(view, **{name: found})
         except ValueError as error:
             wrong.append(f'link: {name}: {error}')
     if view.source == 1 and view.second is None:

@@ -16,8 +16,8 @@ from refineclip.encoders.towers.dense_modes import list_dense_modes
 
 from .board import Panel, Token, pictures_html
 from .link import Limits, View, check_point, from_query, to_query
-from .pictures import MAX_BYTES, Session, Shown, read_bounded, show
-from .style import ADDRESS, CSS, SAVE, SCRIPT
+from .pictures import Session, Shown, read_bounded, show
+from .style import ADDRESS, SAVE, SCRIPT
 from .workbench import Workbench
 
 HELP = (
@@ -187,7 +187,8 @@ class Page:
             board.pick(self.on_pick, state, [self.session, self.look, self.link], **quick)
         for control in controls:
             control.input(self.on_controls, state, boards, **WORKER)
-        for event in (self.words.input, self.synonyms.input, self.threshold.release):
+        # A dropdown tells only its changes where a word of the visitor's own is added.
+        for event in (self.words.change, self.synonyms.input, self.threshold.release):
             event(self.on_words, state, [self.named, self.link], **WORKER)
         for button, kind in (
             (self.save_affinity, 'affinity'),
@@ -377,63 +378,3 @@ def sentence(error: Exception) -> gr.Error:
 def warn(text: str) -> None:
     """A warning that the visitor reads."""
     gr.Warning(escape(text), duration=15)
-
-
-def theme() -> gr.themes.Base:
-    """Fonts of the reader's own system, so that none is asked for."""
-    fonts = ['system-ui', 'Segoe UI', 'Roboto', 'DejaVu Sans', 'sans-serif']
-    return gr.themes.Default(
-        primary_hue='blue',
-        neutral_hue='slate',
-        spacing_size='sm',
-        font=[gr.themes.Font(name) for name in fonts],
-        font_mono=[gr.themes.Font('ui-monospace'), gr.themes.Font('monospace')],
-    )
-
-
-def launch(page: Page, host: str, port: int, browser: bool) -> tuple[gr.Blocks, str]:
-    """Serve a page from a thread.
-
-    Args:
-        page: The page.
-        host: Address to listen at.
-        port: Its port.
-        browser: Open it.
-
-    Returns:
-        What closes it, and its address.
-
-    Raises:
-        OSError: If the port is taken.
-    """
-    from starlette.middleware import Middleware
-
-    from .policy import OwnHostOnly
-
-    blocks = page.build()
-    _, url, _ = blocks.launch(
-        server_name=host,
-        server_port=port,
-        inbrowser=browser,
-        share=False,
-        quiet=True,
-        prevent_thread_lock=True,
-        show_error=True,
-        max_file_size=MAX_BYTES,
-        state_session_capacity=64,
-        enable_monitoring=False,
-        ssr_mode=False,
-        pwa=False,
-        mcp_server=False,
-        footer_links=[],
-        run_history=False,
-        app_kwargs={
-            'middleware': [Middleware(OwnHostOnly)],
-            'docs_url': None,
-            'redoc_url': None,
-            'openapi_url': None,
-        },
-        theme=theme(),
-        css=CSS,
-    )
-    return blocks, url
