@@ -17,18 +17,18 @@ footer { display: none !important; }
   background: var(--block-background-fill); border: 1px solid var(--border-color-primary);
   border-radius: 10px; padding: 10px; min-width: 0; max-width: 420px;
 }
-.rc-card header {
-  display: flex; flex-wrap: wrap; justify-content: space-between; align-items: baseline; gap: 0 8px;
-}
 .rc-card h3 {
-  margin: 0 0 6px; font-size: 0.98rem; font-weight: 600; color: var(--body-text-color);
+  margin: 0; font-size: 0.98rem; font-weight: 600; color: var(--body-text-color);
   overflow-wrap: anywhere;
 }
 .rc-card header span {
   color: var(--body-text-color-subdued); font-size: 0.8rem; font-variant-numeric: tabular-nums;
 }
-.rc-line { display: flex; gap: 8px; margin-top: 8px; align-items: flex-start; }
-.rc-figure { margin: 0; flex: 1 1 0; min-width: 0; }
+.rc-line {
+  display: grid; gap: 8px; margin-top: 8px; align-items: start;
+  grid-template-columns: repeat(auto-fit, minmax(60px, 1fr));
+}
+.rc-figure { margin: 0; min-width: 0; }
 .rc-figure figcaption {
   color: var(--body-text-color-subdued); font-size: 0.8rem; line-height: 1.3; margin-top: 3px;
   overflow-wrap: anywhere;

@@ -151,8 +151,9 @@ class Workbench:
             painted = (255 * overlay(images[0].picture, labels, used)).round().astype('uint8')
             card = Card(row, f'{encoded.note(row)} + {taken:.0f} ms words')
             card.lines.append(_panels([painted], images, '', encoded.maps[row]))
-            tiles = [_panels([one], images, titles[i])[0] for i, one in enumerate(heat[row])]
-            card.lines += [tiles[start : start + 2] for start in range(0, len(tiles), 2)]
+            card.lines.append(
+                [_panels([one], images, titles[i])[0] for i, one in enumerate(heat[row])]
+            )
             cards[row] = card
         legend = word_legend(titles, used) + colour_bar(
             None, 'heat maps: cosine with the word, one range for all rows'
