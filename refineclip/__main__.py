@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from refineclip import __version__
 from refineclip.commands.columns import align
 
-# Task -> command -> what it does, and an example of its arguments.
+# Task -> command -> what it does, and an example of its arguments: one of those that its own help
+# ends with. Where possible it runs as it stands, in a checkout and on what `microworld` has drawn.
 TASKS = {
     'set up and try': {
         'doctor': ('say what is installed, what is missing and the command that mends it', ''),
@@ -26,13 +27,14 @@ TASKS = {
     'train (tools/train.py, mim train)': {
         'plan': (
             'FLOPs, parameters, memory and time of a config, before it starts',
-            'CONFIG --gpus 8 --gpu a100',
+            'configs/microworld/r-sc-rla_microworld.py --gpus 8 --gpu a100',
         ),
     },
     'measure and see': {
         'evaluate': (
             'measure encoders side by side: regions, spatial awareness, image level',
-            'spatial --data data/coco --model ViT-B-16-quickgelu --models a=openai b=FILE',
+            'spatial --data data/microworld --split val --image-size 128 --model microworld-clip '
+            '--models frozen=shipped random=random colour=colour',
         ),
         'app': (
             'open a page: click a token, see its map in every row; words; boxes',
@@ -40,17 +42,20 @@ TASKS = {
         ),
         'draw': (
             'draw dense maps of encoders side by side, or a report of all figures',
-            'pca --model ViT-B-16 --models frozen=openai --images photos/ --out pca.png',
+            'pca --model microworld-clip --models frozen=shipped random=random '
+            '--images data/microworld/val --num-images 2 --out pca.png',
         ),
     },
     'use words': {
         'detect': (
             'detect what words name, with an open-vocabulary detector (needs mmdet)',
-            'CONFIG CHECKPOINT photos/ --texts "zebra . traffic light" --out found',
+            'configs/microworld/fvit_microworld.py work_dirs/fvit_microworld/iter_500.pth '
+            'data/microworld/val --texts "dax . wug" --out found',
         ),
         'segment': (
             'name every pixel by words, with or without training (needs mmseg)',
-            'photos/ --texts "zebra . sky" --model ViT-B-16 --pretrained openai --out out',
+            'data/microworld/val --texts "dax . wug . grass" --model microworld-clip '
+            '--pretrained shipped --short-side 128 --window 0 0 --out segmented',
         ),
     },
 }
@@ -69,7 +74,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog='python -m refineclip',
         description=f'refineclip {__version__}\n\n{overview()}',
-        epilog='`python -m refineclip COMMAND --help` lists the options of a command.',
+        epilog='`python -m refineclip COMMAND --help` lists the options of a command. Examples '
+        'run in a checkout, after\nthat of microworld; the detector is trained by '
+        '`python tools/train.py configs/microworld/fvit_microworld.py`.',
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument('--version', action='version', version=__version__)

@@ -10,15 +10,18 @@ from pathlib import Path
 
 from .config_options import add_config_options, override, read_config_file
 from .evaluate.common import check_writable, printable, quiet_logging, usable_device
+from .help_text import command_parser
 
 
 def make_parser() -> argparse.ArgumentParser:
     """Build the parser of the command."""
-    parser = argparse.ArgumentParser(
-        prog='python -m refineclip detect',
-        description='Detect what words name, in images or folders: pictures into OUT/vis, boxes '
+    parser = command_parser(
+        'detect',
+        'Detect what words name, in images or folders: pictures into OUT/vis, boxes '
         'with names and scores into OUT/preds/*.json. Folders are searched with their '
         'sub-folders; files that cannot be read are named and skipped (exit status 1).',
+        'configs/microworld/fvit_microworld.py work_dirs/fvit_microworld/iter_500.pth '
+        'data/microworld/val --texts "dax . wug" --out found',
     )
     parser.add_argument('config', type=Path, help='config of an F-ViT detector')
     parser.add_argument('checkpoint', type=Path, help='what its training saved')

@@ -7,7 +7,6 @@ torch can take the whole process down instead of raising.
 
 from __future__ import annotations
 
-import argparse
 import json
 import platform
 import shlex
@@ -31,6 +30,7 @@ from refineclip.installation import (
 )
 
 from .columns import align
+from .help_text import command_parser
 
 OPTIONAL = ('mmcv', 'mmdet', 'mmseg')
 OK, SLOW, MISSING, BROKEN = 'ok', 'slow', 'missing', 'broken'
@@ -244,9 +244,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         1 if the core cannot run, else 0.
     """
-    argparse.ArgumentParser(
-        prog='python -m refineclip doctor',
-        description='Say what is installed, what is missing and the command that mends it.',
+    command_parser(
+        'doctor', 'Say what is installed, what is missing and the command that mends it.', ''
     ).parse_args(argv)
     findings = examine()
     sys.stdout.write(report(findings) + '\n')

@@ -16,6 +16,7 @@ from .evaluate.common import (
     printable,
     quiet_logging,
 )
+from .help_text import command_parser
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -36,10 +37,12 @@ IMAGE_KINDS = ('pca', 'affinity', 'segmentation')
 def make_parser() -> argparse.ArgumentParser:
     """Build the parser of the command."""
     lines = align(list(KINDS.items()), indent='  ')
-    parser = argparse.ArgumentParser(
-        prog='python -m refineclip draw',
-        description=f'Draw dense maps of encoders side by side.\n\nkinds:\n{lines}',
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    rows = '--model microworld-clip --models frozen=shipped random=random'
+    parser = command_parser(
+        'draw',
+        f'Draw dense maps of encoders side by side.\n\nkinds:\n{lines}',
+        f'pca {rows} --images data/microworld/val --num-images 2 --out pca.png',
+        f'report {rows} --images data/microworld/val --out report.html',
     )
     parser.add_argument('kind', choices=tuple(KINDS), metavar='KIND')
     add_encoder_arguments(parser)

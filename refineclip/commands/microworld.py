@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+
+from .help_text import command_parser
 
 # A pilot's sizes for training; 300 images keep the intervals of an evaluation narrow.
 SPLITS = {'train': 384, 'val': 300}
@@ -13,10 +14,11 @@ SPLITS = {'train': 384, 'val': 300}
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Write the splits; returns 0."""
-    parser = argparse.ArgumentParser(
-        prog='python -m refineclip microworld',
-        description='Draw the microworld: images with exact masks and captions, in the COCO '
-        'layout. It says nothing about real images.',
+    parser = command_parser(
+        'microworld',
+        'Draw the microworld: images with exact masks and captions, in the COCO layout. It says '
+        'nothing about real images.',
+        'data/microworld',
     )
     parser.add_argument('out', type=Path, help='folder to write, e.g. data/microworld')
     parser.add_argument('--seed', type=int, default=0, help='seed of the images (default: 0)')

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..help_text import command_parser
 from .claims import FROZEN, REFINER
 
 if TYPE_CHECKING:
@@ -33,11 +34,12 @@ STAGE_2_SECONDS = 60.0
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     """Parse the command line."""
-    parser = argparse.ArgumentParser(
-        prog='python -m refineclip demo',
-        description='Refine the tiny CLIP of the microworld, drawn images that say nothing about '
-        'real ones; measure every variant, judge the claims, write report.html. Begins anew '
-        'unless told to resume.',
+    parser = command_parser(
+        'demo',
+        'Refine the tiny CLIP of the microworld, drawn images that say nothing about real ones; '
+        'measure every variant, judge the claims, write report.html. Begins anew unless told to '
+        'resume.',
+        '--quick',
     )
     parser.add_argument('--out', type=Path, default=Path('work_dirs/demo'), metavar='DIR')
     parser.add_argument(

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
 import importlib
 import sys
 from collections.abc import Sequence
 
 from ..columns import align
+from ..help_text import command_parser
+from .spatial import EXAMPLE
 
-# Each is a module ``refineclip.commands.evaluate.NAME`` with ``add_arguments(parser)`` and
-# ``run(args)``, and an ``EPILOG`` where its help needs one.
+# Each is a module ``refineclip.commands.evaluate.NAME`` with ``add_arguments(parser)``,
+# ``run(args)`` and an ``EXAMPLE`` of its arguments, and ``NOTES`` where its help needs them.
 KINDS = {
     'regions': 'name ground-truth regions of COCO panoptic by class names: boxes, masks, crops',
     'spatial': 'spatial awareness of dense maps without language, on COCO panoptic',
@@ -24,11 +25,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one kind of evaluation; returns its exit status, 2 for wrong input."""
     argv = list(sys.argv[1:] if argv is None else argv)
     lines = align(list(KINDS.items()), indent='  ')
-    parser = argparse.ArgumentParser(
-        prog='python -m refineclip evaluate',
-        description=f'Measure encoders or vocabularies side by side.\n\nkinds:\n{lines}',
-        epilog='`python -m refineclip evaluate KIND --help` lists the options of a kind.',
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = command_parser(
+        'evaluate',
+        f'Measure encoders or vocabularies side by side.\n\nkinds:\n{lines}',
+        f'spatial {EXAMPLE}',
+        notes='`python -m refineclip evaluate KIND --help` lists the options of a kind.',
     )
     parser.add_argument('kind', nargs='?', choices=tuple(KINDS), metavar='KIND')
     kind = parser.parse_args(argv[:1]).kind
@@ -36,11 +37,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.print_help(sys.stderr)
         return 2
     module = importlib.import_module(f'refineclip.commands.evaluate.{kind}')
-    parser = argparse.ArgumentParser(
-        prog=f'python -m refineclip evaluate {kind}',
-        description=KINDS[kind],
-        epilog=getattr(module, 'EPILOG', None),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = command_parser(
+        f'evaluate {kind}', KINDS[kind], module.EXAMPLE, notes=getattr(module, 'NOTES', '')
     )
     module.add_arguments(parser)
     args = parser.parse_args(argv[1:])

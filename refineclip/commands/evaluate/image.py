@@ -28,6 +28,10 @@ from .common import (
 if TYPE_CHECKING:
     from refineclip.evaluation import ImageScores, PairedDifference
 
+EXAMPLE = (
+    '--captions data/microworld/annotations/captions_val.json --image-root data/microworld/val '
+    '--model microworld-clip --models frozen=shipped random=random --compare frozen'
+)
 CLASSES = {'top1': 'images@1', 'top5': 'images@5', 'class_top1': 'classes@1'}
 WAYS = {'image_to_text': 'image->text', 'text_to_image': 'text->image'}
 RETRIEVAL = {

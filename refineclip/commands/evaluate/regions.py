@@ -13,7 +13,11 @@ from .panoptic import Prepared, add_panoptic_arguments
 if TYPE_CHECKING:
     from refineclip.evaluation.regions import RegionFeatures, RegionRules
 
-EPILOG = """Ways of a region into the space of class names (details in docs/evaluation.md):
+EXAMPLE = (
+    '--data data/microworld --split val --image-size 128 --model microworld-clip '
+    '--models frozen=shipped random=random --templates photo'
+)
+NOTES = """Ways of a region into the space of class names (details in docs/evaluation.md):
   boxes  RoIAlign 1 x 1 on the dense map
   masks  mean of the tokens under the segment's mask
   crops  image embedding of the region, cut out

@@ -22,7 +22,11 @@ from .common import (
 if TYPE_CHECKING:
     from refineclip.segmentation.benchmarks.benchmark import Benchmark
 
-EPILOG = """Benchmarks: voc21 pc60 coco-object voc20 cityscapes pc59 a150 coco-stuff (together
+EXAMPLE = (
+    'configs/segmentation/training-free/text-seg_openai-vit-b16_voc20-336.py '
+    '--models before=openai after=refined_epoch_6.pth --compare before --benchmarks voc20,pc59'
+)
+NOTES = """Benchmarks: voc21 pc60 coco-object voc20 cityscapes pc59 a150 coco-stuff (together
 'training-free'), a847 pc459 a150 pc59 voc20 voc20b (together 'cat-seg'), coco-panoptic. The three
 of both tables differ in labels, words or average: --protocol chooses, or a key as 'cat-seg/a150'.
 CONFIG brings the model and the test pipeline; data set, vocabulary, labels and metric are the

@@ -15,7 +15,11 @@ from .common import (
 )
 from .panoptic import Prepared, add_panoptic_arguments
 
-EPILOG = """Measures (details in docs/evaluation.md), each in [0, 1], higher is better:
+EXAMPLE = (
+    '--data data/microworld --split val --image-size 128 --model microworld-clip '
+    '--models frozen=shipped random=random colour=colour'
+)
+NOTES = """Measures (details in docs/evaluation.md), each in [0, 1], higher is better:
 auc    affinity: cosine of two tokens, same segment against different segments; 0.5 is chance
 imk    k-means within each image against its segments, mean IoU
 gk     k-means over all images against supercategories, mean IoU

@@ -15,7 +15,11 @@ if TYPE_CHECKING:
     from mmengine.config import Config
     from mmengine.runner import Runner
 
-EPILOG = """The drop says how much of a score hangs on the very words of the benchmark. Weights,
+EXAMPLE = (
+    'configs/detection/fvit/fvit_eva02-vit-b16_8xb8-amp-3e_ov-coco-640.py epoch_3.pth '
+    '--json synonyms.json'
+)
+NOTES = """The drop says how much of a score hangs on the very words of the benchmark. Weights,
 images and boxes of training are the same in both tests; base classes stay base classes.
 The synonyms of OV-COCO's 65 classes are shipped; other data needs --synonyms FILE.
 """

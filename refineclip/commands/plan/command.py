@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..config_options import add_config_options, override, read_config_file
 from ..evaluate.common import check_writable, write_json
+from ..help_text import command_parser
 from .devices import DEVICES
 from .report import describe
 
@@ -27,20 +28,20 @@ KNOWN_SIZES = {
     'lvis_v1_train_seen_1203_cat': 100_170,
     'instances_train2017_seen_2_65_cat': 107_761,
 }
-EPILOG = """\
-The times are those of the stated share of the peak (--mfu): CLIPSelf's published runs reach 17 %
-(B/16) and 23 % (L/14) on an A100. --check 224 336 times a real step on this machine at both sizes
-and says how far the plan is off.
-"""
+NOTES = (
+    "The times are those of the stated share of the peak (--mfu): CLIPSelf's published runs reach "
+    '17 % (B/16) and 23 % (L/14) on an A100. --check 224 336 times a real step on this machine at '
+    'both sizes and says how far the plan is off.'
+)
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     """Parse the command line."""
-    parser = argparse.ArgumentParser(
-        prog='python -m refineclip plan',
-        description='FLOPs, parameters, memory and time of a training config, before it runs.',
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = command_parser(
+        'plan',
+        'FLOPs, parameters, memory and time of a training config, before it runs.',
+        'configs/microworld/r-sc-rla_microworld.py --gpus 8 --gpu a100',
+        notes=NOTES,
     )
     parser.add_argument('config', type=Path, help='of a stage, a detector or a segmentor')
     parser.add_argument('--gpus', type=int, default=1, help='processes (default: 1)')
