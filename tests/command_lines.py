@@ -54,6 +54,8 @@ def parse(command: Sequence[str]) -> argparse.Namespace:
 def run(program: Sequence[str], patch: pytest.MonkeyPatch) -> None:
     """Run a script or a module as ``__main__``, in this process."""
     if program[0] == '-m':
+        if program[1].split('.')[0] not in ('refineclip', 'benchmarks', 'tests'):
+            raise ValueError(f'expected a module of this repository, got {program[1]}')
         patch.setattr(sys, 'argv', list(program[1:]))
         if program[1] in ('refineclip', 'benchmarks'):  # imported already
             importlib.import_module(f'{program[1]}.__main__').main(list(program[2:]))

@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
-FOLDERS = ('docs', 'configs', 'projects', 'benchmarks')
-PAGES = [ROOT / 'README.md', *(p for name in FOLDERS for p in sorted((ROOT / name).rglob('*.md')))]
+from tests.test_docs.pages import PAGES, name_of
+
 LINK = re.compile(r'\]\((?!https?:)([^)#\s]*)(?:#([^)\s]+))?\)')
 
 
@@ -19,7 +18,7 @@ def anchors(page: Path) -> set[str]:
     return {re.sub(r'[^\w\- ]', '', one.lower()).strip().replace(' ', '-') for one in headings}
 
 
-@pytest.mark.parametrize('page', PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+@pytest.mark.parametrize('page', PAGES, ids=name_of)
 def test_links(page: Path) -> None:
     for path, anchor in LINK.findall(page.read_text(encoding='utf-8')):
         target = (page.parent / path).resolve() if path else page
