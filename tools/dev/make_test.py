@@ -51,10 +51,10 @@ def check_declared_python() -> str:
 
 
 def install_test_tools() -> None:
-    """Install linters, pytest, the build front end, and mim, which a test calls."""
+    """Install linters, pytest, the build front end, mim and what builds the site, for tests."""
     # openmim pins tools that others need newer: it runs in the clean environment only.
     tools = [MIM] if FAMILY is ONEDL else []
-    install_group('tests', *tools, REQUIREMENTS / 'tests.txt')
+    install_group('tests', *tools, REQUIREMENTS / 'tests.txt', REQUIREMENTS / 'docs.txt')
 
 
 def chain() -> None:
