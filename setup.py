@@ -84,6 +84,7 @@ setup(
         'openmmlab': read_requirements('openmmlab'),
         'app': read_requirements('app'),
         'demo': read_requirements('demo'),
+        'export': read_requirements('export'),
         'tests': read_requirements('tests'),
         'docs': read_requirements('docs'),
     },

@@ -46,6 +46,12 @@ TASKS = {
             '--images data/microworld/val --num-images 2 --out pca.png',
         ),
     },
+    'take away': {
+        'export': (
+            'write a model for open_clip, transformers, timm or onnxruntime, and compare',
+            'onnx refined_epoch_6.pth --model ViT-B-16-quickgelu --size 336 --out vit-b16-onnx',
+        ),
+    },
     'use words': {
         'detect': (
             'detect what words name, with an open-vocabulary detector (needs mmdet)',

@@ -28,6 +28,13 @@ def fuse_scores(
         Scores (R, C + 1) in [0, 1].
     """
     known = torch.cat([is_base, is_base.new_ones(1)])
+    return fuse_columns(det_scores, vlm_scores, known, alpha, beta)
+
+
+def fuse_columns(
+    det_scores: Tensor, vlm_scores: Tensor, known: Tensor, alpha: float, beta: float
+) -> Tensor:
+    """:func:`fuse_scores` where each column, the background's too, says whether it is known."""
     share = torch.where(known, alpha, beta).to(det_scores)
     return det_scores ** (1 - share) * vlm_scores**share
 

@@ -22,6 +22,9 @@ class DenseCLIP(nn.Module):
             need a download.
     """
 
+    logit_scale: nn.Parameter | None
+    logit_bias: nn.Parameter | None
+
     def __init__(
         self,
         visual: DenseViT,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from mmengine.runner import Runner
 from torch.nn import functional as F
 
 import refineclip.distill.contrastive_pretraining as pretraining
+from refineclip.commands.export import main as export
 from refineclip.distill.contrastive_pretraining import ContrastivePretraining
 from refineclip.encoders import build_clip
 
@@ -80,27 +80,9 @@ def test_the_config_trains_repeats_and_exports(repo_root: Path, tmp_path: Path):
     first, second = (torch.load(c, weights_only=False)['state_dict'] for c in checkpoints)
     assert all(torch.equal(second[key], value) for key, value in first.items())
 
-    spec = importlib.util.spec_from_file_location(
-        'tool_export_clip', repo_root / 'tools/export_clip.py'
-    )
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
-    assets, out = repo_root / 'refineclip/assets/microworld-clip', tmp_path / 'exported'
-    tool.main([str(checkpoints[0]), '--config', str(assets), '--out', str(out)])
+    out = tmp_path / 'exported'
+    argv = ['open-clip', str(checkpoints[0]), '--model', 'microworld-clip', '--half']
+    assert export([*argv, '--out', str(out)]) == 0
     exported = build_clip(f'local-dir:{out}').state_dict()
     for key, value in exported.items():
         torch.testing.assert_close(value, first[f'clip.{key}'], rtol=1e-3, atol=1e-4)
-
-
-def test_export_refuses_other_checkpoints(repo_root: Path, tmp_path: Path):
-    spec = importlib.util.spec_from_file_location(
-        'tool_export_clip', repo_root / 'tools/export_clip.py'
-    )
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
-    torch.save({'state_dict': {'student.weight': torch.ones(1)}}, tmp_path / 'other.pth')
-    assets = repo_root / 'refineclip/assets/microworld-clip'
-    with pytest.raises(SystemExit, match='expected a checkpoint of ContrastivePretraining'):
-        tool.main(
-            [str(tmp_path / 'other.pth'), '--config', str(assets), '--out', str(tmp_path / 'out')]
-        )

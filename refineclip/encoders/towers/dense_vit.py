@@ -220,7 +220,7 @@ class DenseViT(nn.Module):
 
     def _call(self, function: Any, tokens: Tensor) -> Tensor:
         """Call a function of the tokens, recomputed in the backward pass if ``with_cp``."""
-        if len(tokens) == 0:  # a batch without regions; torch 2.4's flash attention refuses it
+        if tokens.shape[0] == 0:  # a batch without regions; torch 2.4's flash attention refuses it
             return tokens
         if self.attention_backend is not None and self._kernel_takes(tokens):
             function = sdpa_kernel(self.attention_backend)(function)
@@ -285,7 +285,7 @@ class DenseViT(nn.Module):
 
     def image_embedding(self, images: Tensor) -> Tensor:
         """Return the library's image embedding ``(B, D)`` at any valid size, not normalised."""
-        if len(images) == 0:  # as in _call, for towers that pool by attention
+        if images.shape[0] == 0:  # as in _call, for towers that pool by attention
             return images.new_zeros(0, self.embed_dim)
         tokens, grid = self.embed(images)
         return self.pool(self.run(tokens, grid))

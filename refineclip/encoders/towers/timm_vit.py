@@ -135,7 +135,7 @@ class TimmViT(DenseViT):
         if patches.ndim == 4:  # (B, h, w, W): built for dynamic sizes
             patches = patches.flatten(1, 2)
         prefix = [
-            token.expand(len(images), -1, -1)
+            token.expand(images.shape[0], -1, -1)
             for token in (trunk.cls_token, trunk.reg_token)
             if token is not None
         ]

@@ -18,70 +18,17 @@ from ..towers.open_clip_vit import OpenCLIPViT
 from ..towers.timm_vit import TimmViT
 from .renamed_state import Renamed, State
 from .timm_layout import rename_timm
+from .transformers_names import (
+    CLIP,
+    DINO,
+    DINO_BLOCK,
+    OPEN_CLIP_BLOCK,
+    SIGLIP_VISION,
+    TEXT,
+    TIMM_BLOCK,
+    rename,
+)
 
-Rules = tuple[tuple[str, str], ...]
-
-_OPEN_CLIP_BLOCK = (
-    ('layer_norm1', 'ln_1'),
-    ('layer_norm2', 'ln_2'),
-    ('self_attn.out_proj', 'attn.out_proj'),
-    ('self_attn.qkv.', 'attn.in_proj_'),
-    ('mlp.fc1', 'mlp.c_fc'),
-    ('mlp.fc2', 'mlp.c_proj'),
-)
-_TIMM_BLOCK = (
-    ('layer_norm', 'norm'),
-    ('self_attn.out_proj', 'attn.proj'),
-    ('self_attn.qkv', 'attn.qkv'),
-)
-# (name of transformers, ours); prefixes, the first that fits counts.
-_TEXT: Rules = (
-    ('text_model.embeddings.token_embedding.', 'text.token_embedding.'),
-    ('text_model.embeddings.position_embedding.weight', 'text.positional_embedding'),
-    ('text_model.encoder.layers.', 'text.transformer.resblocks.'),
-    ('text_model.final_layer_norm.', 'text.ln_final.'),
-    ('text_model.head.', 'text.text_projection.'),
-    ('text_projection.weight', 'text.text_projection'),
-)
-_CLIP: Rules = (
-    *_TEXT,
-    ('vision_model.embeddings.class_embedding', 'visual.model.class_embedding'),
-    ('vision_model.embeddings.patch_embedding.', 'visual.model.conv1.'),
-    ('vision_model.embeddings.position_embedding.weight', 'visual.model.positional_embedding'),
-    ('vision_model.pre_layrnorm.', 'visual.model.ln_pre.'),
-    ('vision_model.encoder.layers.', 'visual.model.transformer.resblocks.'),
-    ('vision_model.post_layernorm.', 'visual.model.ln_post.'),
-    ('visual_projection.weight', 'visual.model.proj'),
-)
-_SIGLIP_VISION: Rules = (
-    ('vision_model.embeddings.patch_embedding.', 'patch_embed.proj.'),
-    ('vision_model.embeddings.position_embedding.weight', 'pos_embed'),
-    ('vision_model.encoder.layers.', 'blocks.'),
-    ('vision_model.post_layernorm.', 'norm.'),
-    ('vision_model.head.probe', 'attn_pool.latent'),
-    ('vision_model.head.attention.out_proj.', 'attn_pool.proj.'),
-    ('vision_model.head.layernorm.', 'attn_pool.norm.'),
-    ('vision_model.head.', 'attn_pool.'),
-)
-_DINO: Rules = (
-    (r'embeddings.patch_embeddings.projection.', 'patch_embed.proj.'),
-    (r'embeddings.patch_embeddings.', 'patch_embed.proj.'),
-    ('embeddings.position_embeddings', 'pos_embed'),
-    ('embeddings.', ''),
-    ('encoder.layer.', 'blocks.'),
-    ('layer.', 'blocks.'),
-    ('layernorm.', 'norm.'),
-)
-_DINO_BLOCK = (
-    ('attention.attention.qkv', 'attn.qkv'),
-    ('attention.output.dense', 'attn.proj'),
-    ('attention.o_proj', 'attn.proj'),
-    ('attention.qkv', 'attn.qkv'),
-    ('layer_scale1.lambda1', 'ls1.gamma'),
-    ('layer_scale2.lambda1', 'ls2.gamma'),
-    ('mlp.weights_in', 'mlp.w12'),
-    ('mlp.weights_out', 'mlp.w3'),
-)
 _VISION = ('vision_model.', '')
 _PART = re.compile(r'(.*\.)(q_proj|k_proj|v_proj|query|key|value)\.(weight|bias)')
 _PARTS = {'query': 'q', 'key': 'k', 'value': 'v'}
@@ -111,7 +58,7 @@ def rename_clip(state: State, visual: DenseViT) -> Renamed:
     """
     if not isinstance(visual, OpenCLIPViT):
         raise _other_tower('CLIP', visual, "'ViT-B-16'")
-    renamed = _rename(fuse_qkv(_with_owner(state)), _CLIP, _OPEN_CLIP_BLOCK)
+    renamed = rename(fuse_qkv(_with_owner(state)), CLIP, OPEN_CLIP_BLOCK)
     for name in ('visual.model.proj', 'text.text_projection'):  # Linear there, a matrix here
         if name in renamed:
             renamed[name] = renamed[name].T.contiguous()
@@ -129,7 +76,7 @@ def rename_siglip(state: State, visual: DenseViT) -> Renamed:
     state = fuse_qkv(_with_owner(state))
     tower = {key: tensor for key, tensor in state.items() if key.startswith('vision_model.')}
     other = {key: tensor for key, tensor in state.items() if key not in tower}
-    moved = _rename(tower, _SIGLIP_VISION, _TIMM_BLOCK)
+    moved = rename(tower, SIGLIP_VISION, TIMM_BLOCK)
     if 'pos_embed' in moved:
         moved['pos_embed'] = moved['pos_embed'][None]
     for kind in ('weight', 'bias'):
@@ -140,7 +87,7 @@ def rename_siglip(state: State, visual: DenseViT) -> Renamed:
             moved[f'attn_pool.kv.{kind}'] = torch.cat(rest)
     prefix = 'visual.model.trunk.' if isinstance(visual.model, TimmModel) else 'visual.model.'
     renamed = {prefix + key: tensor for key, tensor in moved.items()}
-    return Renamed({**renamed, **_rename(other, _TEXT, _OPEN_CLIP_BLOCK)})
+    return Renamed({**renamed, **rename(other, TEXT, OPEN_CLIP_BLOCK)})
 
 
 def rename_dino(state: State, visual: DenseViT) -> Renamed:
@@ -150,7 +97,7 @@ def rename_dino(state: State, visual: DenseViT) -> Renamed:
         ValueError: If the model has another tower.
     """
     state = {re.sub(r'^dinov2\w*\.', '', key): tensor for key, tensor in state.items()}
-    moved = _rename(fuse_qkv(state), _DINO, _DINO_BLOCK)
+    moved = rename(fuse_qkv(state), DINO, DINO_BLOCK)
     if 'pos_embed' in moved:  # DINOv2; its mask token tells timm whose file this is
         moved.setdefault('mask_token', torch.zeros(1, moved['pos_embed'].shape[-1]))
         return rename_timm(moved, visual)
@@ -215,21 +162,6 @@ def _with_owner(state: State) -> State:
     if any(key.startswith('vision_model.') for key in state):
         return state
     return {f'vision_model.{key}': tensor for key, tensor in state.items()}
-
-
-def _rename(state: State, rules: Rules, block_rules: Rules) -> State:
-    """Rename by prefix, then within the blocks; what no rule knows keeps its name."""
-    renamed = {}
-    for key, tensor in state.items():
-        for old, new in rules:
-            if key.startswith(old):
-                key = new + key.removeprefix(old)
-                break
-        if re.match(r'.*(blocks|resblocks)\.\d+\.', key):
-            for old, new in block_rules:
-                key = key.replace(old, new)
-        renamed[key] = tensor
-    return renamed
 
 
 def _other_tower(family: str, visual: DenseViT, example: str) -> ValueError:

@@ -104,8 +104,9 @@ class ClassAggregation(BaseModule):
             chunk: Classes run at a time to save memory; all by default.
         """
         guidance = guidance.expand(len(x), -1, -1)
-        parts = list(range(0, x.shape[1], chunk or x.shape[1]))
-        spans = [slice(start, start + (chunk or x.shape[1])) for start in parts]
+        spans = [slice(None)]
+        if chunk is not None:
+            spans = [slice(start, start + chunk) for start in range(0, x.shape[1], chunk)]
         products, keys = self._padding(max(0, self.pad_len - x.shape[1]))
         for span in spans:
             y = self.norm1(self._pool(x[:, span], grid))

@@ -144,7 +144,7 @@ class CostAggregator(BaseModule):
         """
         similarity = torch.einsum('bdhw,cd->bchw', F.normalize(image, dim=1), text)
         classes = None
-        if self.pad_len and len(text) > self.pad_len:
+        if self.pad_len and text.shape[0] > self.pad_len:
             best = similarity.flatten(2).amax(-1)
             classes = best.topk(self.pad_len, sorted=False).indices.sort().values
             similarity = similarity.gather(

@@ -68,7 +68,7 @@ class CostAggregationHead(BaseModule):
 
     def forward(self, image: Tensor, intermediate: Sequence[Tensor], text: Tensor) -> Tensor:
         """Return logits ``(B, C, 4h, 4w)`` of the whole vocabulary; see :meth:`score`."""
-        return place_classes(*self.score(image, intermediate, text), len(text))
+        return place_classes(*self.score(image, intermediate, text), text.shape[0])
 
     def loss(
         self, image: Tensor, intermediate: Sequence[Tensor], text: Tensor, labels: Tensor
