@@ -157,7 +157,7 @@ def test_texts_are_those_of_segment_and_detect(
         embedded.extend(names)
         return torch.eye(len(names), TOWER['embed_dim'])
 
-    def figure(pictures: Any, labels: Any, names: list[str]) -> Figure:
+    def figure(pictures: Any, labels: Any, names: list[str], *args: Any, **kwargs: Any) -> Figure:
         drawn.extend(names)
         return Figure()
 
