@@ -138,10 +138,15 @@ def check_libraries(name: str) -> None:
 
 def read_picture(path: Path | None) -> Image.Image:
     """The photo to compare on, or a drawn one."""
-    from refineclip.datasets.image_io import read_image
+    from refineclip.datasets.image_io import BadImageError, read_image
     from refineclip.export.compare import drawn_picture
 
-    return drawn_picture() if path is None else read_image(path)
+    if path is None:
+        return drawn_picture()
+    try:
+        return read_image(path)
+    except BadImageError as error:
+        raise ValueError(f'--image: expected a photo, got {error}') from error
 
 
 def exporter(args: argparse.Namespace) -> Callable[[Path], Report]:

@@ -19,7 +19,7 @@ from refineclip.detection.score_fusion import cosine_logits, fuse_columns, pool_
 
 from .compare import PICTURE, RANDOM, Comparison, sample_pixels
 from .onnx_encoder import Size, check_sizes
-from .onnx_graph import Graph, compare_graph, time_ratio, write_graph
+from .onnx_graph import Graph, Inputs, compare_graph, time_ratio, write_graph
 
 NUM_SAMPLE_BOXES, NUM_SAMPLE_CLASSES = 12, 5
 
@@ -255,7 +255,8 @@ def box_graph(detector: Any, size: Size, maps: Sequence[Tensor]) -> Graph:
     boxes = (corners * torch.tensor([size[1], size[0]])).flatten(1)
     rows = NUM_SAMPLE_CLASSES + (not classifier.learn_background)
     text = F.normalize(torch.randn(rows, classifier.embed_dim, generator=generator), dim=1)
-    inputs = dict(boxes=boxes, text=text, is_base=torch.arange(rows) % 2 == 0, maps=tuple(maps))
+    is_base = torch.arange(rows) % 2 == 0
+    inputs: Inputs = {'boxes': boxes, 'text': text, 'is_base': is_base, 'maps': tuple(maps)}
     background = 'its background is learned' if classifier.learn_background else 'background last'
     return Graph(
         BoxGraph(detector, size).eval(),

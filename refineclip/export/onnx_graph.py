@@ -26,7 +26,7 @@ NUM_TIMED = 5
 MAX_SIZE = 2**16
 
 Input = Tensor | tuple[Tensor, ...]
-Inputs = dict[str, Input]
+Inputs = Mapping[str, Input]
 
 
 @dataclass
@@ -78,6 +78,7 @@ def write_graph(graph: Graph, path: Path) -> None:
                 arguments,
                 input_names=list(flatten(graph.inputs)),
                 output_names=list(graph.outputs),
+                dynamic_shapes=shapes,  # their names
                 opset_version=OPSET,
                 dynamo=True,
                 external_data=False,

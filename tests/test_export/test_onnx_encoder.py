@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -56,16 +57,16 @@ def test_what_cannot_be_traced_is_named_with_the_version(tmp_path: Path) -> None
             return (x + 1 if x.sum() > 0 else x,)
 
     graph = Graph(Branching(), {'x': torch.ones(2)}, ('y',), {}, {})
-    with pytest.raises(ValueError, match=rf'exporter of torch {torch.__version__} can trace, got'):
+    with pytest.raises(
+        ValueError, match=re.escape(f'exporter of torch {torch.__version__} can trace')
+    ):
         write_graph(graph, tmp_path / 'branching.onnx')
     assert not list(tmp_path.iterdir())
 
 
 def test_sizes_are_whole_patches() -> None:
     check_sizes([(32, 48)], 16)
-    with pytest.raises(
-        ValueError, match=r'multiples of the patch of 16 px, got 30x50; .* is 32x48'
-    ):
+    with pytest.raises(ValueError, match=r'the patch of 16 px, got 30x50; .* is 32x48'):
         check_sizes([(32, 48), (30, 50)], 16)
     with pytest.raises(ValueError, match='is 16x16'):
         check_sizes([(1, 16)], 16)
