@@ -33,7 +33,7 @@ class PilotEvaluation(PanopticEvaluation):
         preprocess: Squashes images and crops to the input size.
         patch_size: Side of a token in pixels.
         split: Labelled split.
-        limit: Use the first photos only.
+        photos: Which of its photos.
     """
 
     def __init__(
@@ -43,10 +43,10 @@ class PilotEvaluation(PanopticEvaluation):
         preprocess: RegionPreprocessor,
         patch_size: int = 14,
         split: str = 'val2017',
-        limit: int | None = None,
+        photos: slice = slice(None),
     ) -> None:
         dataset = CocoPanoptic(data_root, split)
-        dataset.images = dataset.images[:limit]
+        dataset.images = dataset.images[photos]
         super().__init__(dataset, preprocess, patch_size, rules=RULES)
         self.text = text
 

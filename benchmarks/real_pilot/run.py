@@ -16,7 +16,9 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import bars
 import numpy as np
@@ -34,7 +36,6 @@ from refineclip.evaluation.regions.crop_features import encode_crops
 ROOT = Path(__file__).resolve().parents[2]
 MODEL = 'timm/vit_small_patch14_dinov2'
 SUFFIX = '_dinov2-vit-s14_coco-pilot.py'
-NUM_TRAIN, NUM_UNLABELED = 100, 28
 # Run -> config, and whether it needs the Refiner of the same seed and the text head.
 STAGES = {
     bars.REFINER: ('refiner', False, False),
@@ -48,7 +49,15 @@ STAGE_1 = (bars.REFINER, bars.CONTROL)
 
 
 class Pilot:
-    """Paths, options and timings of one run of the benchmark."""
+    """Paths, options and timings of one run of the benchmark.
+
+    Attributes:
+        num_train: Photos of train2017 to learn from, without labels.
+        num_unlabeled: Photos of unlabeled2017 to learn from.
+        num_labelled: Photos of train2017 whose labels fit the text heads.
+    """
+
+    num_train, num_unlabeled, num_labelled = 100, 28, 100
 
     def __init__(self, args: argparse.Namespace) -> None:
         self.coco: Path = args.data / 'coco'
@@ -68,16 +77,17 @@ class Pilot:
         self.mean_head = self.out / 'text_head_mean_token.safetensors'
 
     def write_image_list(self) -> None:
-        """Name the training photos: all of train2017, filled up from unlabeled2017."""
+        """Name the training photos: the first of train2017, filled up from unlabeled2017."""
+        counts = {'train2017': self.num_train, 'unlabeled2017': self.num_unlabeled}
         names = [
             path.relative_to(self.coco).as_posix()
-            for split, count in (('train2017', NUM_TRAIN), ('unlabeled2017', NUM_UNLABELED))
+            for split, count in counts.items()
             for path in sorted((self.coco / split).glob('*.jpg'))[:count]
         ]
-        if len(names) != NUM_TRAIN + NUM_UNLABELED:
+        if len(names) != sum(counts.values()):
             raise ValueError(
-                f'expected {NUM_TRAIN} + {NUM_UNLABELED} photos in train2017 and unlabeled2017 of '
-                f'{self.coco}, got {len(names)}'
+                f'expected {self.num_train} + {self.num_unlabeled} photos in train2017 and '
+                f'unlabeled2017 of {self.coco}, got {len(names)}'
             )
         self.images.write_text('\n'.join(names[: 16 if self.smoke else None]) + '\n')
 
@@ -108,17 +118,39 @@ class Pilot:
         command += ['--pretrained', str(self.weights), '--data-root', str(self.coco)]
         command += ['--text-embeddings', str(self.text_file), '--out', str(self.cls_head)]
         command += ['--mean-token-out', str(self.mean_head)]
-        command += ['--limit', '10'] if self.smoke else []
+        command += ['--limit', str(10 if self.smoke else self.num_labelled)]
         self.call('text heads', command, self.out / 'text_head.log')
 
     def checkpoint(self, run: str, seed: int) -> Path:
         """Train one run with one seed unless that is done; return its checkpoint."""
-        config, needs_refiner, needs_head = STAGES[run]
+        config = STAGES[run][0]
         folder = self.out / f'{config}_seed{seed}'
+        return self.train(f'{run}, seed {seed}', config, folder, lambda: self.options(run, seed))
+
+    def train(
+        self, name: str, config: str, folder: Path, options: Callable[[], dict[str, Any]]
+    ) -> Path:
+        """Train a config of configs/pilot in a folder unless that is done; return its checkpoint.
+
+        Args:
+            name: Of the run, for the log.
+            config: Name of the config, without its suffix.
+            folder: Its work_dir.
+            options: Makes what follows --cfg-options, training first what that needs.
+        """
         # The configs save at the end only.
         if saved := list(folder.glob('epoch_*.pth')):
             return saved[0]
         folder.mkdir(parents=True, exist_ok=True)
+        command = [str(ROOT / 'tools/train.py'), str(ROOT / 'configs/pilot' / (config + SUFFIX))]
+        command += ['--work-dir', str(folder), '--cfg-options']
+        command += [f'{key}={value}' for key, value in options().items()]
+        self.call(name, command, folder / 'train.log')
+        return next(folder.glob('epoch_*.pth'))
+
+    def options(self, run: str, seed: int) -> dict[str, Any]:
+        """What a run lays over its config; trains the Refiner that it needs."""
+        _, needs_refiner, needs_head = STAGES[run]
         encoder = 'encoder' if run in STAGE_1 else 'student'
         options = {
             'randomness.seed': seed,
@@ -135,11 +167,7 @@ class Pilot:
             options['train_cfg.max_epochs'] = 1
         if needs_head:
             options['model.text_head'] = self.cls_head
-        command = [str(ROOT / 'tools/train.py'), str(ROOT / 'configs/pilot' / (config + SUFFIX))]
-        command += ['--work-dir', str(folder), '--cfg-options']
-        command += [f'{key}={value}' for key, value in options.items()]
-        self.call(f'{run}, seed {seed}', command, folder / 'train.log')
-        return next(folder.glob('epoch_*.pth'))
+        return options
 
     def encoder(self, run: str | None = None, seed: int = 0) -> RefinerCLIP:
         """Load what a run has trained; the frozen encoder without a run."""
@@ -192,8 +220,8 @@ def run_all(
     pilot.write_image_list()
     pilot.fit_heads()
     text = torch.from_numpy(np.load(pilot.text_file)).float()
-    limit = 12 if pilot.smoke else None
-    evaluation = PilotEvaluation(pilot.coco, text, make_preprocessor(), limit=limit)
+    photos = slice(12 if pilot.smoke else None)
+    evaluation = PilotEvaluation(pilot.coco, text, make_preprocessor(), photos=photos)
     fixed = frozen_scores(pilot, evaluation)
     head = TextHead.load(pilot.cls_head)
     trained: dict[str, list[Scores]] = {run: [] for run in STAGES}

@@ -17,6 +17,7 @@ CANDIDATES: dict[str, dict[str, Any]] = {
     'plain, tau .1, weight 1': {**_PLAIN, **_SHARP, 'loss_weight': 1.0},
     'min-max, tau .2, weight .4': {**_MINMAX, **_SOFT, 'loss_weight': 0.4},
     'min-max, tau .2, weight 1': {**_MINMAX, **_SOFT, 'loss_weight': 1.0},
+    'plain, tau .2, weight 1': {**_PLAIN, **_SOFT, 'loss_weight': 1.0},
     'min-max, tau .2, weight .2': {**_MINMAX, **_SOFT, 'loss_weight': 0.2},
     'min-max, tau .2, weight .4, keys with gradient': {
         **_MINMAX,
@@ -24,7 +25,6 @@ CANDIDATES: dict[str, dict[str, Any]] = {
         'detach_keys': False,
         'loss_weight': 0.4,
     },
-    'plain, tau .2, weight 1': {**_PLAIN, **_SOFT, 'loss_weight': 1.0},
 }
 
 # Measure -> (difference to RLA, its standard error), of each seed.

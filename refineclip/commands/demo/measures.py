@@ -1,4 +1,4 @@
-"""What the demo measures of a row: regions, tokens and whole images of the microworld's ``val``."""
+"""What the demo measures of a row: regions, tokens and whole images of the microworld."""
 
 from __future__ import annotations
 
@@ -49,11 +49,13 @@ class Setting:
         root: Folder of the data set.
         pretrained: Weights of the frozen encoder; ``'shipped'`` for those of this package.
         num_starts: Starts of the k-means over all images.
+        split: What is measured on.
     """
 
     root: Path
     pretrained: str = 'shipped'
     num_starts: int = NUM_STARTS
+    split: str = VAL
 
     @property
     def stage(self) -> Any:
@@ -126,7 +128,7 @@ def evaluation(setting: Setting, limit: int | None = None) -> PanopticEvaluation
     Regions are classified among the named kinds and the backgrounds: a kind without a name has no
     text.
     """
-    dataset = CocoPanoptic(setting.root, VAL)
+    dataset = CocoPanoptic(setting.root, setting.split)
     dataset.images = dataset.images[:limit]
     preprocessor = MODELS.build(setting.stage.data_preprocessor)
     patch = build_row(setting, setting.pretrained).visual.patch_size
@@ -189,9 +191,8 @@ def spatial_scores(
 @torch.no_grad()
 def retrieval_scores(setting: Setting, encoder: Any, data: PanopticEvaluation) -> Scores:
     """Recall between whole images, at the encoder's native size, and their captions."""
-    captions = CocoCaptions(
-        setting.root / 'annotations' / f'captions_{VAL}.json', setting.root / VAL
-    )
+    root, split = setting.root, setting.split
+    captions = CocoCaptions(root / 'annotations' / f'captions_{split}.json', root / split)
     clip = build_clip(setting.model, setting.pretrained)
     size = clip.visual.native_size
     images = torch.cat(

@@ -1,0 +1,108 @@
+"""Search the form and the weight of SCD by the rule of docs/search.md.
+
+    python benchmarks/scd_search/search.py --data DATA
+
+Trains and measures every candidate, writes results.json and report.md into --out and prints the
+pick. Stopped, the same command goes on. --smoke runs every step on a few images, to see that the
+chain works; its numbers mean nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+# The pilot's own files: its trainings, photos and measures are used as they are.
+sys.path.append(str(Path(__file__).resolve().parents[1] / 'real_pilot'))
+
+import bars
+import drawn
+import photos
+import tables
+import torch
+from candidates import CANDIDATES, SEEDS
+from rich.console import Console
+
+from refineclip.commands.demo.steps import Step, run_steps
+
+WORLDS = {'photos': photos, 'drawn world': drawn}
+
+
+def plan(world: str, chosen: Sequence[str], common: tuple[Any, ...]) -> list[Step]:
+    """Steps of one world; ``common`` are the first arguments of all its functions."""
+    module = WORLDS[world]
+    prepare = Step(f'{world}: prepare', module.prepare, common, (), 60.0)
+    frozen = f'{world}: measure {tables.FROZEN}'
+    steps = [prepare, Step(frozen, module.measure, (*common, None, 0), (prepare.name,), 30.0)]
+    for run in (bars.REFINER, bars.RLA, *chosen):
+        for seed in SEEDS:
+            name, arguments, needs = f'{run}, seed {seed}', (*common, run, seed), [prepare.name]
+            if run in CANDIDATES:
+                needs.append(f'{world}: train {bars.REFINER}, seed {seed}')
+            train = Step(f'{world}: train {name}', module.train, arguments, tuple(needs), 90.0)
+            steps.append(train)
+            if run != bars.REFINER:
+                measure = f'{world}: measure {name}'
+                steps.append(Step(measure, module.measure, arguments, (train.name,), 30.0))
+    return steps
+
+
+def rows_of(world: str, chosen: Sequence[str], found: dict[str, Any]) -> tables.Rows:
+    """Row -> scores of each seed, out of what the steps returned."""
+    rows = {tables.FROZEN: [found[f'{world}: measure {tables.FROZEN}']]}
+    for run in (bars.RLA, *chosen):
+        rows[run] = [found[f'{world}: measure {run}, seed {seed}'] for seed in SEEDS]
+    return rows
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('--data', type=Path, required=True, help='as for benchmarks/real_pilot')
+    parser.add_argument('--out', type=Path, default=Path('work_dirs/scd_search'))
+    parser.add_argument(
+        '--worlds', nargs='+', choices=WORLDS, default=list(WORLDS), help='photos decide'
+    )
+    parser.add_argument(
+        '--candidates', type=int, default=len(CANDIDATES), help='the first N only', metavar='N'
+    )
+    parser.add_argument('--jobs', type=int, default=1, help='processes of one thread each')
+    parser.add_argument('--smoke', action='store_true', help='a few images and steps')
+    args = parser.parse_args(argv)
+    if not (args.data / 'coco').is_dir():
+        parser.error(
+            f'expected a folder with coco/, weights/ and text_embeddings/, got {args.data}'
+        )
+    return args
+
+
+def main() -> int:
+    """Train and measure what is not done, write the tables, print the pick."""
+    args = parse_args()
+    torch.set_num_threads(1)
+    common = {
+        'photos': (args.data, args.out / 'photos', args.smoke),
+        'drawn world': (args.out / 'drawn', args.smoke),
+    }
+    chosen = list(CANDIDATES)[: args.candidates]
+    steps = [step for world in args.worlds for step in plan(world, chosen, common[world])]
+    found = run_steps(steps, args.jobs, Console(), args.out / 'steps')
+    results = {
+        world: tables.collect(rows_of(world, chosen, found), WORLDS[world].REGION)
+        for world in args.worlds
+    }
+    (args.out / 'results.json').write_text(json.dumps(results, indent=1) + '\n')
+    (args.out / 'report.md').write_text(tables.markdown(results))
+    for world, result in results.items():
+        print(f'{world}: {result["pick"]}')
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
