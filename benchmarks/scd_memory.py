@@ -30,9 +30,9 @@ def _streamed(quick: bool, side: int) -> Comparison:
     boxes = F.pad(boxes, (1, 0))
     generator = torch.Generator().manual_seed(0)
     student, teacher = torch.randn(2, 1, channels, side, side, generator=generator)
-    batched = SCDLoss(roi_size=bins, max_correlations=2**40)
+    batched = SCDLoss(**scenes.PLAIN_SCD, roi_size=bins, max_correlations=2**40)
     # A sixteenth of one region's correlations, 64 rows: 256 KiB.
-    in_pieces = SCDLoss(roi_size=bins, max_correlations=bins**4 // 16)
+    in_pieces = SCDLoss(**scenes.PLAIN_SCD, roi_size=bins, max_correlations=bins**4 // 16)
     return Comparison(
         published=partial(_numbers, batched, student, teacher, boxes),
         ours=partial(_numbers, in_pieces, student, teacher, boxes),

@@ -24,6 +24,12 @@ BASE = ('timm/eva02_base_patch16_clip_224', dict(num_classes=512))
 LARGE = ('timm/eva02_large_patch14_clip_336', dict(num_classes=768))
 TOY = ('timm/eva02_base_patch16_clip_224', dict(num_classes=32, embed_dim=32, num_heads=2))
 
+# The plain softmax of cosines, which these rows have timed from the first on; the default form is
+# another (docs/search.md).
+PLAIN_SCD = dict(
+    normalize='none', detach_keys=False, student_temperature=0.1, teacher_temperature=0.1
+)
+
 
 def picture(seed: int, size: tuple[int, int] = COCO_SIZE) -> NDArray[np.uint8]:
     """A picture (h, w, 3) with the 1 / f spectrum of photos, so that JPEG and resizing see one."""
@@ -121,7 +127,7 @@ def alignment(
             data_preprocessor=preprocessor(image_size, crop_size),
             student=encoder(tower, depth, dense_mode='value'),
             rla=dict(type='CLIPSelfLoss'),
-            scd=dict(type='SCDLoss'),
+            scd=dict(type='SCDLoss', **PLAIN_SCD, loss_weight=1.0),
             refiner=dict(num_blocks=num_refiner_blocks),
             **kwargs,
         )

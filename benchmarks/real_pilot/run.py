@@ -46,6 +46,14 @@ STAGES = {
     bars.R_SC_RLA: ('r-sc-rla', True, True),
 }
 STAGE_1 = (bars.REFINER, bars.CONTROL)
+# The form and weight of SCD before docs/search.md, which docs/real_pilot.md was measured with.
+PLAIN_SCD = dict(
+    normalize='none',
+    detach_keys=False,
+    student_temperature=0.1,
+    teacher_temperature=0.1,
+    loss_weight=1.0,
+)
 
 
 class Pilot:
@@ -67,6 +75,7 @@ class Pilot:
         self.threads: int = args.threads
         self.smoke: bool = args.smoke
         self.refiner_regions: int = args.refiner_regions
+        self.plain_scd: bool = args.plain_scd
         self.out.mkdir(parents=True, exist_ok=True)
         self.clock = self.out / 'seconds.json'
         self.seconds: dict[str, float] = (
@@ -161,6 +170,8 @@ class Pilot:
         }
         if run in STAGE_1:
             options['model.max_regions_per_image'] = self.refiner_regions
+        elif self.plain_scd:
+            options |= {f'model.scd.{key}': value for key, value in PLAIN_SCD.items()}
         if needs_refiner:
             options['model.refiner.checkpoint'] = self.checkpoint(bars.REFINER, seed)
         if self.smoke:
@@ -252,6 +263,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--refiner-regions', type=int, default=4, help='regions per photo and step of stage 1'
     )
+    parser.add_argument(
+        '--plain-scd', action='store_true', help='SCD as it was before docs/search.md'
+    )
     parser.add_argument('--smoke', action='store_true', help='a few photos, one epoch')
     args = parser.parse_args(argv)
     if not (args.data / 'coco').is_dir():
@@ -274,7 +288,9 @@ def main() -> int:
         'environment': report.environment(args.threads),
         'command': f'python benchmarks/real_pilot/run.py --data DATA --seeds '
         f'{" ".join(map(str, args.seeds))} --threads {args.threads} '
-        f'--refiner-regions {args.refiner_regions}' + ' --smoke' * args.smoke,
+        f'--refiner-regions {args.refiner_regions}'
+        + ' --plain-scd' * args.plain_scd
+        + ' --smoke' * args.smoke,
     }
     (args.out / 'results.json').write_text(json.dumps(results, indent=1) + '\n')
     (args.out / 'report.md').write_text(report.markdown(results))

@@ -33,7 +33,9 @@ class TunePilot(Pilot):
 
     def __init__(self, data: Path, out: Path, smoke: bool) -> None:
         super().__init__(
-            argparse.Namespace(data=data, out=out, threads=1, smoke=smoke, refiner_regions=4)
+            argparse.Namespace(
+                data=data, out=out, threads=1, smoke=smoke, refiner_regions=4, plain_scd=False
+            )
         )
         self.write_image_list()
 

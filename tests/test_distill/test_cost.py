@@ -47,8 +47,8 @@ def test_b16_costs_what_is_known(b16, image_size, student, dense_teacher):
     )
     assert flops['dense teacher'] == pytest.approx(dense_teacher * 1e12, rel=0.01)
     assert flops['crops'] == pytest.approx(0.457e12, rel=0.01)
-    # Four products of (49, 49) with 512 channels per region.
-    assert flops['SCD'] == 13 * 4 * 2 * 49**2 * 512
+    # Three products of (49, 49) with 512 channels per region: keys are detached.
+    assert flops['SCD'] == 13 * 3 * 2 * 49**2 * 512
 
 
 def test_toy_counted_by_hand():

@@ -30,7 +30,41 @@ def tokens(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> to
     return torch.randn(*shape, generator=generator, dtype=dtype)
 
 
+# The plain softmax of cosines.
+PLAIN = dict(normalize='none', detach_keys=False, student_temperature=0.1, teacher_temperature=0.1)
+
+
 class TestSCDLoss:
+    def test_defaults_are_what_the_search_picked(self):
+        """docs/search.md; a change of these is a change of every preset."""
+        loss = SCDLoss()
+        assert loss.options == dict(
+            normalize='minmax',
+            detach_keys=True,
+            student_temperature=0.2,
+            teacher_temperature=0.2,
+            divergence='ce',
+        )
+        assert loss.loss_weight == 1.0
+        student, teacher = tokens(2, 5, 4), tokens(2, 5, 3, seed=1)
+        expected = loss.loss_weight * scd_loss(student, teacher).mean()
+        torch.testing.assert_close(loss(student, teacher), expected)
+
+    def test_default_by_hand(self):
+        """Rows of the teacher, scaled to [1, 0], at temperature .2 against the student's.
+
+        The student's two tokens are at 60 degrees, cosine .5 where the teacher has 0, and scaled to
+        the same [1, 0]: the level of its cosines plays no part, in the plain form it does.
+        """
+        teacher = torch.eye(2)[None]
+        student = torch.tensor([[[1.0, 0.0], [0.5, math.sqrt(0.75)]]])
+        p = math.exp(5) / (math.exp(5) + 1)
+        entropy = -(p * math.log(p) + (1 - p) * math.log(1 - p))
+        assert scd_loss(student, teacher).item() == pytest.approx(entropy, abs=1e-5)
+        # Plain, KL: -log(e^10 / (e^10 + e^5)) and the small rest.
+        plain = scd_loss(student, teacher, **PLAIN, divergence='kl').item()
+        assert plain == pytest.approx(math.log(1 + math.exp(-5)), abs=5e-4)
+
     def test_hand_worked_number(self):
         """Two orthogonal tokens against two equal ones, temperature 1.
 
@@ -39,7 +73,7 @@ class TestSCDLoss:
         """
         teacher = torch.eye(2)[None]
         student = torch.tensor([[[3.0, 0.0], [5.0, 0.0]]])
-        options = dict(student_temperature=1.0, teacher_temperature=1.0)
+        options = {**PLAIN, 'student_temperature': 1.0, 'teacher_temperature': 1.0}
         assert scd_loss(student, teacher, **options).item() == pytest.approx(math.log(2))
         # The other way round: uniform teacher, student rows [1, 0]: mean of -log p over both keys.
         p = math.e / (math.e + 1)
@@ -50,7 +84,7 @@ class TestSCDLoss:
         student, teacher = tokens(2, 5, 4), tokens(2, 5, 3, seed=1)
         p = F.softmax(spatial_correlation(teacher) / 0.1, dim=-1)
         entropy = -(p * p.log()).sum(-1).mean(-1)
-        ce, kl = (scd_loss(student, teacher, divergence=name) for name in ('ce', 'kl'))
+        ce, kl = (scd_loss(student, teacher, **PLAIN, divergence=name) for name in ('ce', 'kl'))
         torch.testing.assert_close(ce - kl, entropy)
         assert scd_loss(teacher, teacher, divergence='kl').abs().max() < 1e-6
 
@@ -58,7 +92,8 @@ class TestSCDLoss:
         teacher = torch.eye(2)[None]
         student = torch.ones(1, 2, 2)
         # Off-diagonal cosines 1 against 0: two of four entries are off by one.
-        assert scd_loss(student, teacher, divergence='mse').item() == pytest.approx(0.5)
+        loss = scd_loss(student, teacher, **PLAIN, divergence='mse')
+        assert loss.item() == pytest.approx(0.5)
 
     def test_minmax_rows_by_hand(self):
         rows = torch.tensor([[[1.0, 0.5, -0.5], [0.0, 1.0, 0.5], [0.2, 0.4, 1.2]]])
@@ -72,9 +107,8 @@ class TestSCDLoss:
         teacher = tokens(1, 4, 3, seed=1)
 
         def compute(x: torch.Tensor) -> torch.Tensor:
-            return scd_loss(
-                x, teacher, 0.5, 0.5, normalize=normalize, divergence=divergence
-            ).double()
+            # Detached keys have no part in the slope of the loss.
+            return scd_loss(x, teacher, 0.5, 0.5, normalize, False, divergence).double()
 
         # The loss works in float32, so finite differences get float32 tolerances.
         loss = compute(student)
@@ -128,10 +162,11 @@ class TestSCDLoss:
     @pytest.mark.parametrize(
         'options',
         [
-            dict(divergence='ce'),
-            dict(divergence='kl', detach_keys=True),
-            dict(divergence='mse'),
-            dict(normalize='minmax'),
+            {},
+            PLAIN,
+            {**PLAIN, 'divergence': 'kl', 'detach_keys': True},
+            {**PLAIN, 'divergence': 'mse'},
+            dict(detach_keys=False),
         ],
     )
     def test_streamed_equals_batched(self, options, max_correlations):
@@ -203,7 +238,7 @@ class TestSCDLoss:
     def test_avg_factor_and_weight(self):
         student, teacher = tokens(3, 5, 4), tokens(3, 5, 4, seed=1)
         plain = SCDLoss()(student, teacher)
-        weighted = SCDLoss(loss_weight=2.0)(student, teacher, avg_factor=6)
+        weighted = SCDLoss(loss_weight=2 * SCDLoss().loss_weight)(student, teacher, avg_factor=6)
         torch.testing.assert_close(plain, weighted)
 
     def test_bfloat16_tokens_give_a_float32_loss(self):

@@ -92,7 +92,7 @@ def test_loss_is_logged_and_starts_at_zero(task, scope, tmp_path):
 def test_a_late_start_runs_no_teacher_before(tmp_path):
     """Three iterations, start .4: 0 and 1 are before it."""
     config = host_config('segmentation', tmp_path, 'mmseg')
-    config.custom_hooks[0].scd.start = 0.4
+    config.custom_hooks[0].scd.update(start=0.4, loss_weight=2.0)
     runner = Runner.from_cfg(config)
     hook = next(h for h in runner.hooks if type(h).__name__ == 'SCDHook')
     record, passes = RecordHook(), []
@@ -105,7 +105,7 @@ def test_a_late_start_runs_no_teacher_before(tmp_path):
 
     hook.before_run = before_run
     runner.train()
-    assert [log['scd_weight'] for log in record.logs] == [0, 0, 1]
+    assert [log['scd_weight'] for log in record.logs] == [0, 0, 2]
     assert [log['loss_scd'] > 0 for log in record.logs] == [False, False, True]
     assert len(passes) == 1
 

@@ -15,12 +15,14 @@ model = dict(
     student=dict(type='RefinerCLIP', dense_mode='value'),
     # CLIPSelf's published code: weight 1.
     rla=dict(type='CLIPSelfLoss', loss_weight=1.0),
-    # Not stated in the paper; defaults from our pilot on real photos. What matters is
-    # loss_weight / temperature^2.
+    # Not stated in the paper; from docs/search.md, where the plain form stands as well. What
+    # matters is loss_weight / temperature^2.
     scd=dict(
         type='SCDLoss',
-        student_temperature=0.1,
-        teacher_temperature=0.1,
+        normalize='minmax',
+        detach_keys=True,
+        student_temperature=0.2,
+        teacher_temperature=0.2,
         roi_size=8,
         loss_weight=1.0,
     ),

@@ -6,14 +6,15 @@ model = dict(
     data_preprocessor=_base_.data_preprocessor,
     student=_base_.encoder,
     rla=dict(type='CLIPSelfLoss', loss_weight=1.0),
+    # docs/search.md
     scd=dict(
         type='SCDLoss',
-        student_temperature=0.1,
-        teacher_temperature=0.1,
-        normalize='none',
-        divergence='ce',
+        normalize='minmax',
+        detach_keys=True,
+        student_temperature=0.2,
+        teacher_temperature=0.2,
         roi_size=8,
-        loss_weight=3.0,
+        loss_weight=1.0,
     ),
     refiner=dict(num_blocks=3, checkpoint='work_dirs/refiner_microworld/iter_200.pth'),
 )

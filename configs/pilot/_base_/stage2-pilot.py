@@ -15,12 +15,13 @@ model = dict(
         dense_mode='plain',
     ),
     rla=dict(type='CLIPSelfLoss'),
+    # docs/search.md
     scd=dict(
         type='SCDLoss',
-        student_temperature=0.1,
-        teacher_temperature=0.1,
-        normalize='none',
-        divergence='ce',
+        normalize='minmax',
+        detach_keys=True,
+        student_temperature=0.2,
+        teacher_temperature=0.2,
         roi_size=8,
         loss_weight=1.0,
     ),

@@ -9,8 +9,8 @@ custom_hooks = [
     dict(type='VocabularyHook'),
     dict(
         type='SCDHook',
-        # docs/microworld.md: weight 3 at a learning rate of 3e-4 of the tower.
-        scd=dict(type='SCDLoss', roi_size=8, loss_weight=3.0),
+        # Form and weight by default: docs/search.md; not searched for segmentors.
+        scd=dict(type='SCDLoss', roi_size=8),
         region_sampler=dict(type='GridRegions'),
     ),
 ]

@@ -5,8 +5,8 @@ custom_hooks = [
     dict(type='VocabularyHook'),
     dict(
         type='SCDHook',
-        # This project's pilots, see docs/real_pilot.md; not stated in the paper.
-        scd=dict(type='SCDLoss', roi_size=8, loss_weight=1.0),
+        # Form and weight by default: docs/search.md; not searched for segmentors.
+        scd=dict(type='SCDLoss', roi_size=8),
         region_sampler=dict(type='GridRegions'),
     ),
 ]

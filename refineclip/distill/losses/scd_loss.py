@@ -45,19 +45,19 @@ def minmax_rows(correlation: Tensor, eps: float = 1e-6) -> Tensor:
 def scd_loss(
     student: Tensor,
     teacher: Tensor,
-    student_temperature: float = 0.1,
-    teacher_temperature: float = 0.1,
-    normalize: str = 'none',
-    detach_keys: bool = False,
+    student_temperature: float = 0.2,
+    teacher_temperature: float = 0.2,
+    normalize: str = 'minmax',
+    detach_keys: bool = True,
     divergence: str = 'ce',
 ) -> Tensor:
     """Distil the token-token correlations of each region from teacher to student.
 
-    ``p = softmax_k(cos(z_j, z_k) / temperature)`` for both sides; the loss is the cross-entropy of
-    the student's rows under the teacher's (``'ce'``), that minus the teacher's entropy (``'kl'``:
-    same gradient, zero at equality), or the squared difference of the raw correlations
-    (``'mse'``). Correlations never cross regions or images. The teacher's and the student's D may
-    differ.
+    ``p = softmax_k(c(z_j, z_k) / temperature)`` for both sides, ``c`` the cosine, by default with
+    each row scaled to [0, 1]; the loss is the cross-entropy of the student's rows under the
+    teacher's (``'ce'``), that minus the teacher's entropy (``'kl'``: same gradient, zero at
+    equality), or the squared difference of ``c`` (``'mse'``). Correlations never cross regions or
+    images. The teacher's and the student's D may differ.
 
     Paper: Refining CLIP's Spatial Awareness, arXiv 2504.02328; its equation was not available, this
     is the form inferred from published summaries of it.
@@ -65,9 +65,9 @@ def scd_loss(
     Args:
         student: (R, L, D).
         teacher: (R, L, D'), receives no gradient.
-        student_temperature: Divisor of the student's cosines.
-        teacher_temperature: Divisor of the teacher's cosines.
-        normalize: ``'none'`` or ``'minmax'``: rows scaled to [0, 1] first, on both sides.
+        student_temperature: Divisor of the student's ``c``.
+        teacher_temperature: Divisor of the teacher's ``c``.
+        normalize: ``'minmax'``: rows scaled to [0, 1] first, on both sides, or ``'none'``.
         detach_keys: No gradient through the student's keys.
         divergence: ``'ce'``, ``'kl'`` or ``'mse'``.
 
@@ -198,21 +198,24 @@ class SCDLoss(nn.Module):
     ``max_correlations``; above it they are streamed in pieces whose gradient is formed at once: a
     few regions at a time, and a block of rows of one region where a single (L, L) is too large.
 
-    Two forms are one config away: the plain softmax form (defaults), and the published min-max form
-    of the first author's later UniRefiner: ``normalize='minmax', student_temperature=0.2,
-    teacher_temperature=0.2, detach_keys=True, loss_weight=0.4, start=0.1``.
+    The default keeps the pattern of each row and leaves its level free, as the code of the first
+    author's later UniRefiner does. The plain softmax of cosines, which pins the level too and was
+    the default before the search, is ``normalize='none', detach_keys=False,
+    student_temperature=0.1, teacher_temperature=0.1, loss_weight=1.0``.
 
     Args:
-        student_temperature: Not stated in the paper; default 0.1 from this project's pilots. For
-            small differences the loss scales as ``loss_weight / temperature ** 2``: that ratio is
-            the knob that matters.
+        student_temperature: Not stated in the paper; default from docs/search.md. For small
+            differences the loss scales as ``loss_weight / temperature ** 2``: that ratio is the
+            knob that matters.
         teacher_temperature: As above.
-        normalize: ``'none'`` or ``'minmax'`` (rows scaled to [0, 1]). Not stated in the paper.
-        detach_keys: No gradient through the keys. Not stated in the paper.
+        normalize: ``'minmax'`` (rows scaled to [0, 1]) or ``'none'``. Not stated in the paper;
+            default from docs/search.md.
+        detach_keys: No gradient through the keys. Not stated in the paper; default from
+            docs/search.md.
         divergence: ``'ce'``, ``'kl'`` or ``'mse'``. Not stated in the paper; ``'ce'`` inferred.
         roi_size: Side of the RoIAlign grid, ``L = roi_size ** 2``. Not stated in the paper; default
             8 from this project's pilots.
-        loss_weight: Lambda. Not stated in the paper; 1 from the pilot on real photos.
+        loss_weight: Lambda. Not stated in the paper; default from docs/search.md.
         start: Share of the training's iterations after which the term sets in; 0 from the first on.
             Not stated in the paper; 0.1 in UniRefiner's published code. Who trains with this loss
             asks :attr:`started`, which depends on the iteration alone, so a resumed run agrees.
@@ -226,10 +229,10 @@ class SCDLoss(nn.Module):
 
     def __init__(
         self,
-        student_temperature: float = 0.1,
-        teacher_temperature: float = 0.1,
-        normalize: str = 'none',
-        detach_keys: bool = False,
+        student_temperature: float = 0.2,
+        teacher_temperature: float = 0.2,
+        normalize: str = 'minmax',
+        detach_keys: bool = True,
         divergence: str = 'ce',
         roi_size: int = 8,
         loss_weight: float = 1.0,
