@@ -14,6 +14,7 @@ from refineclip.export.errors import ExportMismatchError
 from .columns import align
 from .config_options import read_config_file
 from .evaluate.common import check_writable, environment, quiet_logging
+from .help_text import command_parser
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -34,13 +35,12 @@ Report = tuple['list[Comparison]', 'dict[str, float]']
 def make_parser() -> argparse.ArgumentParser:
     """Build the parser of the command."""
     lines = align(list(FORMATS.items()), indent='  ')
-    parser = argparse.ArgumentParser(
-        prog='python -m refineclip export',
-        description='Write a model as files that other programs load, load them back, and compare. '
-        f'No file can run code.\n\nformats:\n{lines}',
-        epilog='example: python -m refineclip export onnx refined_epoch_6.pth --model '
-        'ViT-B-16-quickgelu --size 336 --out vit-b16-onnx',
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = command_parser(
+        'export',
+        'Write a model as files that other programs load, load them back, and compare. No file '
+        f'can run code.\n\nformats:\n{lines}',
+        'onnx refined_epoch_6.pth --model ViT-B-16-quickgelu --size 336 --out vit-b16-onnx',
+        'open-clip shipped --model microworld-clip --out exported',
     )
     parser.add_argument('format', choices=tuple(FORMATS), metavar='FORMAT')
     parser.add_argument(

@@ -57,7 +57,7 @@ def text_cosines(dense: Tensor, text: Tensor, head: TextHead | None = None) -> T
 def name_pixels(
     dense: Tensor,
     text: Tensor,
-    size: tuple[int, int],
+    size: tuple[int, ...],
     head: TextHead | None = None,
     owner: Sequence[int] | None = None,
     prob_thd: float = 0.0,

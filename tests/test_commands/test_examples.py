@@ -17,8 +17,11 @@ from tests.command_lines import parse
 
 PROGRAM = 'python -m refineclip '
 HELPS = [*([name] for name in COMMANDS), *(['evaluate', kind] for kind in KINDS)]
-# Run by test_doctor.py and test_demo, drawn by the fixture, in need of real data or of training.
-NOT_RUN = ('doctor', 'demo', 'microworld', 'evaluate segmentation', 'evaluate synonyms')
+# Run by tests of their own, drawn by the fixture, or in need of real data or of training.
+NOT_RUN = (
+    *('doctor', 'demo', 'microworld', 'evaluate segmentation', 'evaluate synonyms'),
+    *('app', 'export onnx'),
+)
 
 
 def help_of(words: list[str]) -> str:

@@ -24,6 +24,8 @@ REFUSED = {
         'synonyms nowhere.py nothing.pth',
         'segmentation nowhere.py --benchmarks voc20 --limit 0',
     ],
+    'app': ['--models frozen=openai', '--num-images -1', '--port 70000'],
+    'export': ['onnx random --out o', 'timm random --model timm/no_such_tower --out o'],
     'draw': [f'pca {ROWS} --out a.png', f'pca {ROWS} --images nowhere --out a.png', 'circles'],
     'detect': ['nowhere.py nothing.pth nowhere --out found', 'a b c --out o --score-thr 2'],
     'segment': ['nowhere --texts "a . b" --out o', f'. --texts "a . . b" --out o {ROWS[:24]}'],

@@ -21,31 +21,27 @@ from ..evaluate.common import (
     printable,
     quiet_logging,
 )
+from ..help_text import command_parser
 
 if TYPE_CHECKING:
     from PIL import Image
 
     from .page import Page
 
-EPILOG = """examples:
-  python -m refineclip app
-  python -m refineclip app --model ViT-B-16-quickgelu --images photos/ \\
-      --models frozen=openai refined=work_dirs/.../refined_epoch_6.pth
-Without --model it shows the drawn world, which says nothing about real images: its tiny CLIP, and
-what `python -m refineclip demo` refined from it.
-"""
 DEMO = Path('work_dirs/demo')
 PORT = 7860
 
 
 def make_parser() -> argparse.ArgumentParser:
     """Build the parser of the command."""
-    parser = argparse.ArgumentParser(
-        prog='python -m refineclip app',
-        description='Open a page on this machine: click a token of an image and see its '
-        'similarity map in every row of encoders, name pixels by words, detect.',
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = command_parser(
+        'app',
+        'Open a page on this machine: click a token of an image and see its similarity map in '
+        'every row of encoders, name pixels by words, detect. Without --model it shows the drawn '
+        'world, which says nothing about real images: its tiny CLIP, and what `python -m '
+        'refineclip demo` refined from it.',
+        '--model ViT-B-16-quickgelu --models frozen=openai refined=FILE --images photos/',
+        '--port 7861 --no-browser',
     )
     add_encoder_arguments(parser, required=False)
     images = parser.add_argument_group('images')

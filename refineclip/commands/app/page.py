@@ -30,7 +30,9 @@ FIGURE_NAMES = {'affinity': 'similarity', 'pca': 'PCA', 'segmentation': 'words'}
 # Sessions without a visit keep their images this long, in seconds.
 SESSION_SECONDS = 3600
 # All events that compute: one at a time, by one worker.
-WORKER = dict(concurrency_id='towers', concurrency_limit=1, api_visibility='private')
+WORKER: dict[str, Any] = dict(
+    concurrency_id='towers', concurrency_limit=1, api_visibility='private'
+)
 
 
 class Page:
@@ -172,11 +174,12 @@ class Page:
             self.boxes = gr.HTML('', elem_id='boxes')
 
     def _wire(self, blocks: gr.Blocks) -> None:
-        controls = [self.rows, self.mode, self.block, self.own_scale]
+        # gradio adds the events of a component at run time.
+        controls: list[Any] = [self.rows, self.mode, self.block, self.own_scale]
         texts = [self.words, self.synonyms, self.threshold]
         state = [self.session, *controls, *texts]
         boards = [self.look, self.named, self.link]
-        quick = dict(WORKER, show_progress='minimal', trigger_mode='always_last')
+        quick: dict[str, Any] = dict(WORKER, show_progress='minimal', trigger_mode='always_last')
         blocks.load(self.on_open, None, [*state, self.pictures, *boards], **WORKER)
         new_image = [self.session, self.pictures, *boards]
         if self.samples:

@@ -69,7 +69,7 @@ class Words:
         return Vocabulary(names, queries, embeddings)
 
     def labels(
-        self, features: Tensor, vocabulary: Vocabulary, size: tuple[int, int], prob_thd: float
+        self, features: Tensor, vocabulary: Vocabulary, size: tuple[int, ...], prob_thd: float
     ) -> NDArray[np.int64]:
         """Index of the word of each pixel (H, W), -1 where none is likely enough."""
         return name_pixels(
