@@ -24,7 +24,6 @@ from refineclip.distill.losses import SCDLoss
 from refineclip.distill.region_alignment import RegionAlignment
 
 from .toy_runs import (
-    SpoilHook,
     assert_same_state,
     run_config,
     stage2_model,
@@ -237,7 +236,7 @@ def test_weight_ensemble_needs_student_and_teacher(images, tmp_path):
 
 def test_non_finite_loss_leaves_the_last_checkpoint(images, tmp_path):
     """The run dies in iteration 3, naming parts and images, before the step and the save."""
-    config = run_config(images, tmp_path, iters=4, custom_hooks=[dict(type=SpoilHook, at=3)])
+    config = run_config(images, tmp_path, iters=4, custom_hooks=[dict(type='SpoilHook', at=3)])
     with pytest.raises(NonFiniteLossError, match=r'loss_rla = nan.*iteration 3 on images.*png'):
         train(config)
     state = torch.load(tmp_path / 'iter_2.pth', weights_only=False)['state_dict']

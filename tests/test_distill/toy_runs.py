@@ -132,7 +132,7 @@ class SpoilHook(Hook):
 
 def train_interrupted(config: Config, at: int) -> None:
     """Train until iteration ``at`` and die there."""
-    config.custom_hooks = [dict(type=InterruptHook, at=at)]
+    config.custom_hooks = [dict(type='InterruptHook', at=at)]
     try:
         train(config)
     except Interrupted:
