@@ -116,4 +116,4 @@ def test_a_missing_library_is_named_with_its_command(tmp_path: Path, capsys, mon
 def test_help_lists_the_formats() -> None:
     said = make_parser().format_help()
     assert 'open-clip  a folder for open_clip' in said
-    assert 'example: python -m refineclip export onnx' in said
+    assert '$ python -m refineclip export onnx' in said
