@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import torch
 from mmengine.config import Config
 from mmengine.structures import InstanceData, PixelData
+from open_clip import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
 
 import refineclip.distill
 import refineclip.encoders  # noqa: F401
@@ -29,9 +30,12 @@ BACKBONE = dict(
 
 
 def stock_model(package: str, name: str) -> Config:
-    """The model config that a library ships, unchanged but for the backbone line."""
+    """The model config that a library ships, with the normalisation of the tower."""
     folder = Path(importlib.import_module(package).__file__).parent / '.mim' / 'configs'
-    return Config.fromfile(folder / '_base_' / 'models' / name).model
+    model = Config.fromfile(folder / '_base_' / 'models' / name).model
+    model.data_preprocessor.mean = [255 * value for value in OPENAI_DATASET_MEAN]
+    model.data_preprocessor.std = [255 * value for value in OPENAI_DATASET_STD]
+    return model
 
 
 def detector(**backbone: Any) -> Config:
