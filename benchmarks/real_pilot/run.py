@@ -268,11 +268,14 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument('--smoke', action='store_true', help='a few photos, one epoch')
     args = parser.parse_args(argv)
-    if not (args.data / 'coco').is_dir():
-        parser.error(
-            f'expected a folder with coco/, weights/ and text_embeddings/, got {args.data}'
-        )
+    need_data(parser, args.data)
     return args
+
+
+def need_data(parser: argparse.ArgumentParser, data: Path) -> None:
+    """End with the parser's error unless the folder has what the pilot reads."""
+    if not (data / 'coco').is_dir():
+        parser.error(f'expected a folder with coco/, weights/ and text_embeddings/, got {data}')
 
 
 def main() -> int:

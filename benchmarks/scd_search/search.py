@@ -26,6 +26,7 @@ import tables
 import torch
 from candidates import CANDIDATES, SEEDS
 from rich.console import Console
+from run import need_data
 
 from refineclip.commands.demo.steps import Step, run_steps
 
@@ -75,10 +76,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--jobs', type=int, default=1, help='processes of one thread each')
     parser.add_argument('--smoke', action='store_true', help='a few images and steps')
     args = parser.parse_args(argv)
-    if not (args.data / 'coco').is_dir():
-        parser.error(
-            f'expected a folder with coco/, weights/ and text_embeddings/, got {args.data}'
-        )
+    need_data(parser, args.data)
     return args
 
 

@@ -82,10 +82,8 @@ class FeatureStore:
             crops=crops,
         )
         paths = {
-            name: path and path.with_suffix('.safetensors')
-            for name, path in (
-                (name, self._path(encoder, description)) for name, encoder in encoders.items()
-            )
+            name: self._path(encoder, description, '.safetensors')
+            for name, encoder in encoders.items()
         }
         names = ('boxes', 'masks', 'crops') if crops else ('boxes', 'masks')
         stored = {name: _read(path, names) for name, path in paths.items()}
@@ -98,11 +96,13 @@ class FeatureStore:
             for name, found in stored.items()
         }
 
-    def _path(self, encoder: DenseEncoder, description: Mapping[str, Any]) -> Path | None:
+    def _path(
+        self, encoder: DenseEncoder, description: Mapping[str, Any], suffix: str = ''
+    ) -> Path | None:
         own = describe_encoder(encoder)
         if self.folder is None or own is None:
             return None
-        return self.folder / _digest([own, description])
+        return self.folder / f'{_digest([own, description])}{suffix}'
 
     @staticmethod
     def _save(path: Path | None, tensors: Mapping[str, Tensor]) -> None:

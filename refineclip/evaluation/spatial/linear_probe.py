@@ -92,7 +92,6 @@ class LinearProbe(TokenMeasure):
         counted = [bool(mask.any()) for mask in self.keep]
         self.fold_of = np.where(counted, (np.cumsum(counted) - 1) % num_folds, -1)
         self.num_classes = 1 + max(int(label.max(initial=-1)) for label in labels)
-        self.shift: Tensor | None = None
         self.sums: list[_Sums] = []
         self.probes: list[_Probe] = []
         self.right = np.zeros(len(labels))
@@ -105,12 +104,8 @@ class LinearProbe(TokenMeasure):
         keep = torch.from_numpy(self.keep[index])
         x = tokens.cpu()[keep].double()
         truth = torch.from_numpy(self.labels[index]).long()[keep]
-        if self.shift is None:
-            # Sums of squares lose what is far from zero beside its spread.
-            self.shift = x.mean(0)
-            zeros = (x.shape[1], self.num_classes)
-            self.sums = [_Sums.zero(*zeros) for _ in range(self.num_folds)]
-        x = x - self.shift
+        if not self.sums:
+            self.sums = [_Sums.zero(x.shape[1], self.num_classes) for _ in range(self.num_folds)]
         if turn == 0:
             self.sums[fold].add(x, truth)
             return
