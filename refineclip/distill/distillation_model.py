@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import ClassVar
 
 import torch
-from mmengine.dist import all_reduce, get_rank
+from mmengine.dist import get_rank
 from mmengine.logging import MessageHub
 from mmengine.model import BaseModel
 from torch import Tensor
@@ -16,18 +16,12 @@ from torch import Tensor
 from refineclip.encoders.weights.checkpoint_guard import require_whole_checkpoint
 
 from .feature_cache import FeatureCache
+from .processes import mean_over_processes
 from .region_batch import RegionBatch
 
 
 class NonFiniteLossError(RuntimeError):
     """A loss became NaN or infinite; raised before the step that would spoil the weights."""
-
-
-def mean_over_processes(count: int, device: torch.device) -> Tensor:
-    """Mean of a count over all processes, at least 1, so that each region weighs the same."""
-    total = torch.tensor(float(count), device=device)
-    all_reduce(total, op='mean')
-    return total.clamp(min=1.0)
 
 
 def check_finite(losses: dict[str, Tensor], img_paths: list[str]) -> None:
@@ -157,6 +151,7 @@ class DistillationModel(BaseModel):
                 for name, regions in chosen.items()
             }
             if len(inputs) == 0:
+                self.attend(inputs.boxes.device)
                 return {'loss_empty_batch': self.zero_loss()}
             losses = self.loss(inputs, chosen, counts)
         check_finite(losses, inputs.img_paths)
@@ -165,6 +160,9 @@ class DistillationModel(BaseModel):
     def zero_loss(self) -> Tensor:
         """Zero, connected to every trainable parameter: a batch without an image trains nothing."""
         return sum(p.sum() for p in self.parameters() if p.requires_grad) * 0.0
+
+    def attend(self, device: torch.device) -> None:
+        """Take part, without an image, in what the losses of other processes exchange."""
 
     @abstractmethod
     def select(self, batch: RegionBatch) -> dict[str, Tensor]:

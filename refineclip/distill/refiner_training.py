@@ -109,6 +109,12 @@ class RefinerTraining(DistillationModel):
         self._check_initial_cosine(cosine)
         return {'loss_refine': loss, 'region_crop_cosine': cosine}
 
+    def attend(self, device: torch.device) -> None:
+        """Give no negatives."""
+        shape = (0, self.refine_loss.roi_size**2, self.encoder.embed_dim)
+        nothing = torch.zeros(shape, device=device)
+        self.refine_loss(nothing, nothing, nothing.new_zeros(0))
+
     def frozen_features(self, batch: RegionBatch) -> dict[str, Tensor]:
         """``trunk`` (B, N, W) and ``target`` (R, L, D), without gradient, cached where asked."""
         trunk = self._frozen('trunk', batch, self._trunk, self._trunk_version)

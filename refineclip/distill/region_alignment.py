@@ -181,6 +181,12 @@ class RegionAlignment(DistillationModel):
             )
         return losses
 
+    def attend(self, device: torch.device) -> None:
+        """Name no noun, where the nouns of all regions are drawn together."""
+        if self.rla is not None and not self.needs_crops:
+            nothing = torch.zeros((0, self.student.embed_dim), device=device)
+            self.rla(nothing, torch.zeros(0, dtype=torch.long, device=device))
+
     def _rla_loss(
         self,
         rla: nn.Module,

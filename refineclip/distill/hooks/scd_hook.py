@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from mmengine.dist import get_rank
+from mmengine.dist import get_rank, get_world_size
 from mmengine.hooks import Hook
 from mmengine.logging import MessageHub
 from mmengine.model import BaseModule, is_model_wrapper
@@ -19,8 +19,8 @@ from torch.nn import functional as F
 
 from refineclip.datasets.image_folder import build_region_sampler
 
-from ..distillation_model import mean_over_processes
 from ..losses.scd_loss import SCDLoss
+from ..processes import mean_over_processes
 from ..teacher_view import as_seen_by
 
 
@@ -153,8 +153,9 @@ class SCDHook(Hook):
             shape = (height, width)
             if data_samples is not None:
                 shape = data_samples[index].metainfo.get('img_shape', shape)[:2]
-            # Counted over all processes, so that none draws the boxes of another.
-            place = get_rank() * len(images) + index
+            # In the batch of all processes, which samplers deal out in turn: none draws the boxes
+            # of another, and together they draw those of one process.
+            place = index * get_world_size() + get_rank()
             generator = np.random.default_rng((self.seed, iteration, place))
             boxes = torch.from_numpy(self.region_sampler(shape[1], shape[0], generator, None))
             # A host that resizes its input for the backbone (CATSeg) has shapes beyond the map.

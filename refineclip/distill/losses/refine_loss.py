@@ -10,6 +10,8 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..processes import gather_with_owners
+
 KINDS = ('infonce', 'cosine')
 NEGATIVES = ('other-images', 'same-crop')
 
@@ -26,7 +28,7 @@ def sample_bank(targets: Tensor, image_index: Tensor, num_per_image: int) -> tup
         The cells (M, D) and the image of each (M,).
     """
     cells, owner = targets.flatten(0, 1), image_index.repeat_interleave(targets.shape[1])
-    picks = []
+    picks = [owner.new_zeros(0, dtype=torch.long)]
     for image in image_index.unique():
         of_image = (owner == image).nonzero().flatten()
         # Drawn on the CPU: DistillationModel seeds that generator per iteration.
@@ -41,8 +43,9 @@ class RefineLoss(nn.Module):
     """Global-to-local alignment of the Refiner, per token of a region.
 
     The refined tokens of the whole image, pooled at a box, are matched with the frozen tokens of
-    the resized crop of that box. ``'infonce'`` contrasts each cell with cells of *other images*;
-    ``'cosine'`` only pulls. The paper's own distance is unknown to us.
+    the resized crop of that box. ``'infonce'`` contrasts each cell with cells of *other images*,
+    those of other processes among them; ``'cosine'`` only pulls. The paper's own distance is
+    unknown to us.
 
     Args:
         kind: ``'infonce'`` or ``'cosine'``. Not stated in the paper; InfoNCE from the pilot on real
@@ -110,34 +113,46 @@ class RefineLoss(nn.Module):
             is 0, or when InfoNCE has no other image to draw negatives from.
         """
         num_regions = refined.shape[0]
+        target = F.normalize(target.detach().float(), dim=-1)
+        bank = self._bank(target, image_index)
         if num_regions == 0:
             return refined.sum() * 0.0
         with torch.autocast(refined.device.type, enabled=False):
             refined = F.normalize(refined.float(), dim=-1)
-            target = F.normalize(target.detach().float(), dim=-1)
             positive = (refined * target).sum(dim=-1)
             if self.kind == 'cosine':
                 per_cell = 1 - positive
-            elif self.negatives == 'same-crop':
+            elif bank is None:
                 logits = refined @ target.transpose(1, 2) / self.temperature
                 per_cell = logits.logsumexp(dim=-1) - positive / self.temperature
             else:
-                per_cell = self._cross_image_infonce(refined, target, positive, image_index)
+                per_cell = self._cross_image_infonce(refined, positive, image_index, *bank)
         divisor = num_regions if avg_factor is None else avg_factor
         return self.loss_weight * per_cell.mean(dim=1).sum() / divisor
 
+    def _bank(self, target: Tensor, image_index: Tensor) -> tuple[Tensor, Tensor] | None:
+        """Negatives (M, D) of all processes and the image (M,) of each, -1 in another process.
+
+        Collective, so a process without a region takes part. None for a loss without negatives of
+        other images.
+        """
+        if self.kind == 'cosine' or self.negatives == 'same-crop':
+            return None
+        cells, owner = sample_bank(target, image_index, self.num_negatives_per_image)
+        return gather_with_owners(cells, owner)
+
     def _cross_image_infonce(
-        self, refined: Tensor, target: Tensor, positive: Tensor, image_index: Tensor
+        self, refined: Tensor, positive: Tensor, image_index: Tensor, bank: Tensor, owner: Tensor
     ) -> Tensor:
-        if len(image_index.unique()) < 2 and not self._warned:
+        if (owner == image_index[0]).all() and not self._warned:
             self._warned = True
             print_log(
-                'RefineLoss: a batch with one image has no negatives from other images and teaches '
-                'nothing; give each process two images or more (accumulation does not help)',
+                'RefineLoss: a step on one image has no negatives from other images and teaches '
+                'nothing; give it two images or more, in one process or in several (accumulation '
+                'does not help)',
                 logger='current',
                 level=logging.WARNING,
             )
-        bank, owner = sample_bank(target, image_index, self.num_negatives_per_image)
         negatives = (refined @ bank.T).masked_fill(
             (image_index[:, None] == owner[None])[:, None], float('-inf')
         )

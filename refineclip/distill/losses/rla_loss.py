@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import torch
+from mmengine.dist import broadcast
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from refineclip.encoders.text.embedder import load_text_embeddings
+
+from ..processes import gather_rows
 
 
 @MODELS.register_module()
@@ -83,14 +86,27 @@ class RegionTextLoss(nn.Module):
         self.loss_weight = loss_weight
 
     def sample_nouns(self, labels: Tensor) -> Tensor:
-        """Indices of the nouns that are in ``labels``, then random others, at most num_sampled."""
-        present = labels.unique()
+        """Indices of the nouns that any process sees, then random others, at most num_sampled.
+
+        Collective: all processes score the same nouns.
+
+        Raises:
+            ValueError: A label has no text embedding.
+        """
+        present = torch.cat(gather_rows(labels)).unique()
+        if len(present) and int(present[-1]) >= len(self.text):
+            raise ValueError(
+                f'expected labels below {len(self.text)}, the number of text embeddings, got '
+                f'{int(present[-1])}: the embeddings are of another vocabulary'
+            )
         absent = torch.ones(len(self.text), dtype=torch.bool)
         absent[present.cpu()] = False
         others = absent.nonzero().flatten()
         # Drawn on the CPU: DistillationModel seeds that generator per iteration.
         others = others[torch.randperm(len(others))[: max(0, self.num_sampled - len(present))]]
-        return torch.cat([present, others.to(present.device)])
+        nouns = torch.cat([present, others.to(present.device)])
+        broadcast(nouns)
+        return nouns
 
     def forward(
         self, student: Tensor, labels: Tensor, avg_factor: float | Tensor | None = None
@@ -105,14 +121,9 @@ class RegionTextLoss(nn.Module):
         Returns:
             Scalar, float32. Zero (connected to the graph) when R is 0.
         """
+        nouns = self.sample_nouns(labels)
         if student.shape[0] == 0:
             return student.sum() * 0.0
-        if int(labels.max()) >= len(self.text):
-            raise ValueError(
-                f'expected labels below {len(self.text)}, the number of text embeddings, got '
-                f'{int(labels.max())}: the embeddings are of another vocabulary'
-            )
-        nouns = self.sample_nouns(labels)
         with torch.autocast(student.device.type, enabled=False):
             cosine = F.normalize(student.float(), dim=-1) @ self.text[nouns].T
             target = (labels[:, None] == nouns[None]).float()
