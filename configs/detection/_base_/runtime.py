@@ -11,6 +11,8 @@ default_hooks = dict(
     param_scheduler=dict(type='ParamSchedulerHook'),
     # Exact training state, for --resume; two are kept so that a kill while saving leaves one.
     checkpoint=dict(type='AtomicCheckpointHook', interval=1, max_keep_ckpts=2),
+    # SIGTERM ends a run with a checkpoint of its last step and status 143.
+    preemption=dict(type='PreemptionHook'),
     # Fewer images than a batch are an error, not epochs without a step.
     training_data=dict(type='TrainingDataHook'),
     sampler_seed=dict(type='DistSamplerSeedHook'),

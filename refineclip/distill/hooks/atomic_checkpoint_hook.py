@@ -62,6 +62,37 @@ class AtomicCheckpointHook(CheckpointHook):
         super().before_train(runner)
         self._remove_leftovers()
 
+    def save_now(self, runner: Runner) -> None:
+        """Save after an iteration that is no end of an interval.
+
+        A training by epochs gets ``epoch_2_iter_950.pth``: two epochs, and 950 iterations in all.
+        It goes when the epoch is saved.
+        """
+        step = runner.iter + 1
+        if not self.by_epoch:
+            if runner.message_hub.get_info('last_ckpt') != self._path(step):
+                self._save_checkpoint(runner)
+            return
+        kept, self.max_keep_ckpts = self.max_keep_ckpts, -1
+        template, self.filename_tmpl = self.filename_tmpl, f'epoch_{runner.epoch}_iter_{{}}.pth'
+        meta = dict(epoch=runner.epoch, iter=step)
+        self._save_checkpoint_with_step(runner, step, meta=meta)
+        self.max_keep_ckpts, self.filename_tmpl = kept, template
+
+    def _path(self, step: int) -> str:
+        return self.file_backend.join_path(self.out_dir, self.filename_tmpl.format(step))
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        """Save, and remove what was saved within this epoch."""
+        super().after_train_epoch(runner)
+        if self.by_epoch and self.last_ckpt == self._path(runner.epoch + 1):
+            self._remove_within(runner.epoch)
+
+    @master_only
+    def _remove_within(self, epoch: int) -> None:
+        for path in Path(self.out_dir).glob(f'*epoch_{epoch}_iter_*.pth'):
+            path.unlink()
+
 
 def find_resumable(work_dir: str | Path) -> Path | None:
     """The checkpoint of the highest number in a work directory, ``None`` if there is none.
@@ -73,13 +104,13 @@ def find_resumable(work_dir: str | Path) -> Path | None:
     work_dir = Path(work_dir)
     named = _named_by_pointer(work_dir)
     numbered = [
-        (int(match[2]), match[1], path)
+        (int(match[2]), int(match[3] or 0), match[1], path)
         for path in work_dir.glob('*.pth')
-        if (match := re.fullmatch(r'(epoch|iter)_(\d+)\.pth', path.name))
+        if (match := re.fullmatch(r'(epoch|iter)_(\d+)(?:_iter_(\d+))?\.pth', path.name))
     ]
     if not numbered:
         return named
-    kinds = {kind for _, kind, _ in numbered}
+    kinds = {kind for _, _, kind, _ in numbered}
     if len(kinds) > 1:  # two runs in one folder: the numbers do not compare
         if named is not None:
             return named
@@ -87,7 +118,7 @@ def find_resumable(work_dir: str | Path) -> Path | None:
             f'--resume: expected checkpoints by epoch or by iteration in {work_dir}, got both and '
             'no last_checkpoint that says which; name one, --resume CHECKPOINT'
         )
-    highest = max(numbered)[2]
+    highest = max(numbered)[3]
     if named is not None and named.name != highest.name:
         print_log(
             f'--resume: {work_dir / "last_checkpoint"} names {named.name}, the highest number is '
