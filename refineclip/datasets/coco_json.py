@@ -128,7 +128,12 @@ def read_coco_json(path: str | Path, wanted: str, keys: Sequence[str]) -> dict[s
 
 
 def check_records(
-    path: str | Path, where: str, records: Sequence[Record], keys: Sequence[str], hint: str = ''
+    path: str | Path,
+    where: str,
+    records: Sequence[Record],
+    keys: Sequence[str],
+    hint: str = '',
+    start: int = 0,
 ) -> None:
     """Refuse records that lack what is needed.
 
@@ -138,11 +143,12 @@ def check_records(
         records: The records.
         keys: What each of them must have.
         hint: What to do, for the error.
+        start: Number of the first record, where these are a part.
 
     Raises:
         ValueError: Naming file, key and the first record without it.
     """
-    for index, record in enumerate(records):
+    for index, record in enumerate(records, start):
         lacking = [key for key in keys if not isinstance(record, dict) or record.get(key) is None]
         if lacking:
             raise ValueError(

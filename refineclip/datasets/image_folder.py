@@ -16,7 +16,7 @@ from mmengine.logging import print_log
 from mmengine.registry import DATASETS, TASK_UTILS
 from torch.utils.data import Dataset
 
-from refineclip.datasets.coco_json import check_records, file_name_of, read_coco_json, shown
+from refineclip.datasets.coco_json import check_records, file_name_of, shown
 from refineclip.datasets.image_io import (
     IMAGE_SUFFIXES,
     BadImageError,
@@ -24,6 +24,8 @@ from refineclip.datasets.image_io import (
     read_image,
     read_image_size,
 )
+from refineclip.datasets.json_stream import JsonStream
+from refineclip.datasets.packed import PackedNames
 from refineclip.encoders.text.name_files import is_file
 
 
@@ -79,7 +81,8 @@ class RegionImageFolder(Dataset[dict[str, Any]]):
         names = list_images(self.data_root) if ann_file is None else self._listed(ann_file)
         if limit is not None and limit < 1:
             raise ValueError(f'limit: expected an integer >= 1 or None, got {limit}.')
-        self.names = names[:limit]
+        # Workers share arrays, but copy a list of texts by looking at it.
+        self.names = PackedNames(names[:limit])
         self.region_sampler = build_region_sampler(region_sampler)
         check_images = getattr(self.region_sampler, 'check_images', None)
         if check_images is not None:
@@ -227,19 +230,31 @@ def read_image_list(path: str | Path) -> list[str]:
     """
     path = Path(path)
     if path.suffix == '.json':
-        images = read_coco_json(path, 'images', ('images',))['images']
-        check_records(path, 'images', [one for one in images if isinstance(one, dict)], ())
-        names = [isinstance(one, dict) and file_name_of(one, parts=2) for one in images]
-        if not all(names):
-            index = names.index(next(name for name in names if not name))
-            raise ValueError(
-                f"{path}: expected 'file_name' or 'coco_url' in each of images, got neither in "
-                f'images[{index}]: {shown(images[index])}'
-            )
-        return [name for name in names if name]
+        return _names_of_records(path)
     if not path.is_file():
         raise FileNotFoundError(f'Expected a list of images, got {path}, which is no file.')
     return [line.strip() for line in _read_lines(path) if line.strip()]
+
+
+def _names_of_records(path: Path) -> list[str]:
+    names: list[str] = []
+    listed = False
+    for key, records, start in JsonStream(path, 'images'):
+        if key != 'images' or not isinstance(records, list):
+            continue
+        listed = True
+        check_records(path, 'images', records, (), start=max(start, 0))
+        for index, record in enumerate(records, start):
+            name = file_name_of(record, parts=2)
+            if not name:
+                raise ValueError(
+                    f"{path}: expected 'file_name' or 'coco_url' in each of images, got neither in "
+                    f'images[{index}]: {shown(record)}'
+                )
+            names.append(name)
+    if not listed:
+        raise ValueError(f"{path}: expected a json of images with a list of 'images', got none")
+    return names
 
 
 def _read_lines(path: Path) -> list[str]:
