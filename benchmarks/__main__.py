@@ -6,6 +6,7 @@
     python -m benchmarks table             the stored rows as markdown (--write PAGE: into a page)
     python -m benchmarks gpu ...           training steps of a config on a GPU (or, toy, a CPU)
     python -m benchmarks chaos ...         kills, cut files, full disks, hostile inputs
+    python -m benchmarks data-scale ...    start and workers' memory with 118,287 images
 
 Each row runs in a forked process of its own, on one thread.
 """
@@ -123,6 +124,10 @@ def main(argv: list[str]) -> int:
         from .chaos.command import main as chaos
 
         return chaos(argv[1:])
+    if argv[:1] == ['data-scale']:
+        from .data_scale import main as data_scale
+
+        return data_scale(argv[1:])
     return run_rows(argv)
 
 
