@@ -85,6 +85,7 @@ setup(
         'app': read_requirements('app'),
         'demo': read_requirements('demo'),
         'export': read_requirements('export'),
+        'shards': read_requirements('shards'),
         'tests': read_requirements('tests'),
         'docs': read_requirements('docs'),
     },

@@ -27,7 +27,7 @@ from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS
 
-from refineclip.datasets.image_folder import build_region_sampler
+from refineclip.datasets.region_images import build_region_sampler
 from refineclip.distill.cost import Regions, build_on_meta, step_flops, without_weights
 
 from . import report, scenes

@@ -29,6 +29,10 @@ TASKS = {
             'FLOPs, parameters, memory and time of a config, before it starts',
             'configs/microworld/r-sc-rla_microworld.py --gpus 8 --gpu a100',
         ),
+        'shard': (
+            'write a folder of images as a few large files, for clusters',
+            'data/microworld/train --out data/microworld/train_shards',
+        ),
     },
     'measure and see': {
         'evaluate': (

@@ -7,6 +7,7 @@ from refineclip.datasets.image_folder import RegionImageFolder
 from refineclip.datasets.image_io import BadImageError, read_image
 from refineclip.datasets.loading import LoadUprightImage
 from refineclip.datasets.samplers import EpochSampler, InfiniteEpochSampler
+from refineclip.datasets.shards import RegionImageShards
 from refineclip.datasets.training_data import TrainingDataHook
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     'InfiniteEpochSampler',
     'LoadUprightImage',
     'RegionImageFolder',
+    'RegionImageShards',
     'SimilarShapeBatchSampler',
     'TooManyBadImagesError',
     'TrainingDataHook',

@@ -1,4 +1,4 @@
-"""Any folder of images with regions drawn per image: what both training stages read."""
+"""Any folder of images, and what lists images."""
 
 from __future__ import annotations
 
@@ -10,37 +10,26 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from mmengine.logging import print_log
-from mmengine.registry import DATASETS, TASK_UTILS
-from torch.utils.data import Dataset
+from mmengine.registry import DATASETS
+from PIL import Image
 
 from refineclip.datasets.coco_json import check_records, file_name_of, shown
 from refineclip.datasets.image_io import (
     IMAGE_SUFFIXES,
     BadImageError,
-    image_to_tensor,
     read_image,
     read_image_size,
 )
 from refineclip.datasets.json_stream import JsonStream
 from refineclip.datasets.packed import PackedNames
+from refineclip.datasets.region_images import RegionImages
 from refineclip.encoders.text.name_files import is_file
 
 
 @DATASETS.register_module()
-class RegionImageFolder(Dataset[dict[str, Any]]):
-    """Unlabelled images of a folder, found recursively and sorted by name, with random regions.
-
-    The regions of an image depend on (``seed``, epoch, index) only. Indices beyond the length
-    encode the epoch: ``epoch, index = divmod(i, len(dataset))`` (see :class:`EpochSampler`).
-
-    An item is a dict of ``inputs`` (3, H, W) uint8 RGB; ``boxes`` (R, 4) float32 xyxy in [0, 1] of
-    the image; ``img_path`` str; ``img_id`` int, the index; ``epoch`` int; and ``labels`` (R,) int64
-    if the sampler names its regions. A file that cannot be used yields
-    ``dict(bad_image=(path, reason))`` instead: :func:`collate_regions` drops it and
-    :class:`BadImageHook` reports it. No other image takes its place.
+class RegionImageFolder(RegionImages):
+    """:class:`RegionImages` of a folder, found recursively and sorted by name.
 
     Args:
         data_root: Folder of images (jpg, jpeg, png, webp, bmp), e.g. COCO's ``train2017``.
@@ -72,49 +61,18 @@ class RegionImageFolder(Dataset[dict[str, Any]]):
             raise FileNotFoundError(
                 f'data_root: expected a folder of images, got {data_root!r}; was a variable unset?'
             )
-        self.data_root = Path(data_root)
+        root = Path(data_root)
         self.min_size = min_size
-        self.seed = seed
-        self.fixed_regions = fixed_regions
-        if not self.data_root.is_dir():
-            raise FileNotFoundError(_missing_folder(self.data_root))
-        names = list_images(self.data_root) if ann_file is None else self._listed(ann_file)
+        if not root.is_dir():
+            raise FileNotFoundError(_missing_folder(root))
+        names = list_images(root) if ann_file is None else listed_images(root, ann_file)
         if limit is not None and limit < 1:
             raise ValueError(f'limit: expected an integer >= 1 or None, got {limit}.')
-        # Workers share arrays, but copy a list of texts by looking at it.
-        self.names = PackedNames(names[:limit])
-        self.region_sampler = build_region_sampler(region_sampler)
-        check_images = getattr(self.region_sampler, 'check_images', None)
-        if check_images is not None:
-            check_images(self.names)
+        super().__init__(data_root, PackedNames(names[:limit]), region_sampler, seed, fixed_regions)
 
-    def _listed(self, ann_file: str) -> list[str]:
-        names = read_image_list(ann_file)
-        missing = [name for name in names if not is_file(self.data_root / name)]
-        if missing or not names:
-            raise FileNotFoundError(
-                f'Expected {ann_file} to list images below {self.data_root}, got {len(names)} '
-                f'names of which {len(missing)} do not exist (first: {missing[:1]}).'
-            )
-        return [name for name in names if name]
-
-    @property
-    def metainfo(self) -> dict[str, Any]:
-        """Facts about the dataset, for mmengine's runner and visualizer."""
-        return {'data_root': str(self.data_root), 'num_images': len(self)}
-
-    @property
-    def epoch_stride(self) -> int:
-        """What one epoch adds to an index."""
-        return len(self.names)
-
-    def __len__(self) -> int:
-        """Return the number of images."""
-        return len(self.names)
-
-    def path(self, index: int) -> str:
-        """Return the path of image ``index``."""
-        return str(self.data_root / self.names[index])
+    def read(self, index: int) -> Image.Image:
+        """Read image ``index``."""
+        return read_image(self.path(index), self.min_size)
 
     def aspect_ratio(self, index: int) -> float:
         """Return width / height of an image from its header; ``index`` may carry the epoch.
@@ -127,42 +85,21 @@ class RegionImageFolder(Dataset[dict[str, Any]]):
             return 1.0
         return width / height
 
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        """Read an image and draw its regions; ``index`` may carry the epoch."""
-        epoch, index = divmod(index, len(self))
-        path = self.path(index)
-        try:
-            image = read_image(path, self.min_size)
-        except BadImageError as error:
-            return {'bad_image': (error.path, error.reason)}
-        generator = np.random.default_rng((self.seed, 0 if self.fixed_regions else epoch, index))
-        drawn = self.region_sampler(image.width, image.height, generator, path)
-        boxes, labels = drawn if isinstance(drawn, tuple) else (drawn, None)
-        item = {
-            'inputs': image_to_tensor(image),
-            'boxes': torch.from_numpy(boxes),
-            'img_path': path,
-            'img_id': index,
-            'epoch': epoch,
-        }
-        return item if labels is None else {**item, 'labels': torch.from_numpy(labels)}
 
-
-def build_region_sampler(sampler: dict[str, Any] | Any) -> Any:
-    """Build a region sampler from its config, or return one that is built.
+def listed_images(folder: Path, ann_file: str | Path) -> list[str]:
+    """Return the names that a file lists, see :func:`read_image_list`.
 
     Raises:
-        ValueError: No sampler of that name is registered; the message lists those that are.
+        FileNotFoundError: It lists none, or one that is not below the folder.
     """
-    if not isinstance(sampler, dict):
-        return sampler
-    if TASK_UTILS.get(sampler['type']) is None:
-        known = sorted(name for name in TASK_UTILS.module_dict if name.endswith('Regions'))
-        raise ValueError(
-            f'region_sampler: expected one of {known}, got {sampler["type"]!r}; is '
-            "'refineclip.distill' among the custom_imports of the config?"
+    names = read_image_list(ann_file)
+    missing = [name for name in names if not is_file(folder / name)]
+    if missing or not names:
+        raise FileNotFoundError(
+            f'Expected {ann_file} to list images below {folder}, got {len(names)} '
+            f'names of which {len(missing)} do not exist (first: {missing[:1]}).'
         )
-    return TASK_UTILS.build(sampler)
+    return names
 
 
 def list_images(folder: Path) -> list[str]:

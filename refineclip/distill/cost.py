@@ -17,7 +17,7 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from refineclip.datasets.image_folder import build_region_sampler
+from refineclip.datasets.region_images import build_region_sampler
 from refineclip.encoders.sources import HF_HUB, LOCAL_DIR, resolve_source
 from refineclip.encoders.towers.dense_vit import DenseViT
 

@@ -16,6 +16,7 @@ REFUSED = {
     'demo': ['--jobs 0', '--seeds 1 1', '--out .'],
     'microworld': ['out --train -1'],
     'plan': ['nowhere.py', 'configs/microworld/rla_microworld.py --mfu 2'],
+    'shard': ['nowhere --out o', 'configs --out o --images-per-shard 0', '. --out .'],
     'evaluate': [
         'nothing',
         f'spatial {ROWS} --data nowhere',

@@ -20,7 +20,7 @@ import torch
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS
 
-from refineclip.datasets.image_folder import build_region_sampler
+from refineclip.datasets.region_images import build_region_sampler
 from refineclip.distill import cost
 
 if TYPE_CHECKING:

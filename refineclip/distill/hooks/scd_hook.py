@@ -17,7 +17,7 @@ from mmengine.runner import Runner
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from refineclip.datasets.image_folder import build_region_sampler
+from refineclip.datasets.region_images import build_region_sampler
 
 from ..losses.scd_loss import SCDLoss
 from ..processes import mean_over_processes
