@@ -82,7 +82,8 @@ def _feature_store(folder: Path) -> torch.Tensor:
     root = drawn(folder.parent)
     data = PanopticEvaluation(CocoPanoptic(root, 'val'), preprocessor, 8)
     encoders = load_encoders(dict(one='random'), TOWER)
-    return torch.stack([one['one'].flatten() for one in FeatureStore(folder).maps(data, encoders)])
+    of_image = FeatureStore(folder).maps(data, encoders)
+    return torch.stack([of_image(index)['one'].flatten() for index in range(len(data.dataset))])
 
 
 def _checkpoint(name: str) -> Callable[[Path], torch.Tensor]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +17,21 @@ from .encoders.references import ColourEncoder, TappedEncoder
 from .encoders.shared_trunk import DenseEncoder, SharedTrunk
 from .panoptic_evaluation import PanopticEvaluation
 from .regions.pooling import RegionFeatures
+from .streams import describe_file, digest
 
 # Rules that have no say in the features of regions.
 OF_TEXTS = ('protocol', 'class_names', 'templates')
 
+Tensors = Mapping[str, Tensor]
+Compute = Callable[[int, SharedTrunk], Mapping[str, Tensors]]
+
 
 class FeatureStore:
-    """Safetensors files (float32) in one folder, by encoder, images and settings.
+    """Safetensors files (float32) in one folder, one for each encoder, image and settings.
 
     A file's name is a hash of its description, so that a store never answers for other weights,
-    sizes, images or annotations; what is asked for is then not found.
+    sizes, images or annotations; what is asked for is then not found. A call that was stopped goes
+    on, and one of other images finds those that it shares.
 
     Args:
         folder: Folder of the files; None keeps nothing.
@@ -41,75 +44,90 @@ class FeatureStore:
 
     def maps(
         self, evaluation: PanopticEvaluation, encoders: Mapping[str, DenseEncoder]
-    ) -> Iterator[dict[str, Tensor]]:
-        """Dense maps (1, D, h, w) by encoder, image by image; what is not stored is computed.
+    ) -> Callable[[int], dict[str, Tensor]]:
+        """Return what gives the dense maps (1, D, h, w) of an image by encoder.
 
-        A file an image and encoder: a call that was stopped goes on, and one of other images finds
-        those that it shares.
+        What is not stored is computed.
         """
+
+        def compute(index: int, trunks: SharedTrunk) -> Mapping[str, Tensors]:
+            maps = evaluation.maps_of_image(index, evaluation.images_of(index), trunks)
+            return {name: {'map': one} for name, one in maps.items()}
+
+        def name_of(index: int) -> str:
+            return digest(describe_file(evaluation.dataset[index].img_path))
+
         description = dict(kind='map', preprocessing=evaluation.preprocessor.description)
-        folders = {name: self._path(encoder, description) for name, encoder in encoders.items()}
-        for folder in filter(None, folders.values()):
-            folder.mkdir(exist_ok=True)
-        trunks: dict[tuple[str, ...], SharedTrunk] = {}
-        for index in evaluation.track(range(len(evaluation.dataset))):
-            file = f'{_digest(_describe_file(evaluation.dataset[index].img_path))}.safetensors'
-            paths = {n: None if folder is None else folder / file for n, folder in folders.items()}
-            stored = {name: _read(path, ('map',)) for name, path in paths.items()}
-            missing = tuple(name for name, found in stored.items() if found is None)
-            fresh: dict[str, Tensor] = {}
-            if missing:
-                if missing not in trunks:
-                    trunks[missing] = SharedTrunk({name: encoders[name] for name in missing})
-                fresh = evaluation.maps_of_image(index, evaluation.item(index), trunks[missing])
-            for name, one in fresh.items():
-                self._save(paths[name], {'map': one})
-            yield {
-                name: fresh[name] if found is None else found['map']
-                for name, found in stored.items()
-            }
+        kept = self._kept(encoders, description, ('map',), name_of, compute)
+        return lambda index: {name: one['map'] for name, one in kept(index).items()}
 
     def regions(
         self, evaluation: PanopticEvaluation, encoders: Mapping[str, DenseEncoder], crops: bool
-    ) -> dict[str, RegionFeatures]:
-        """Region features by encoder, computed in one pass for those that are not stored."""
+    ) -> Callable[[int], dict[str, RegionFeatures]]:
+        """Return what gives the features of an image's regions by encoder.
+
+        What is not stored is computed.
+        """
+
+        def compute(index: int, trunks: SharedTrunk) -> Mapping[str, Tensors]:
+            found = evaluation.regions_of_item(index, evaluation.item(index, crops), trunks)
+            return {name: dict(one.items()) for name, one in found.items()}
+
+        def name_of(index: int) -> str:
+            image = evaluation.dataset[index]
+            files = [describe_file(path) for path in (image.img_path, image.label_path)]
+            return digest([files, image.segments])
+
         description = dict(
             kind='regions',
-            images=describe_images(evaluation),
-            segments=_digest([image.segments for image in evaluation.dataset]),
+            preprocessing=evaluation.preprocessor.description,
             rules={k: v for k, v in vars(evaluation.rules).items() if k not in OF_TEXTS},
             classes=evaluation.classes,
             crops=crops,
         )
-        paths = {
-            name: self._path(encoder, description, '.safetensors')
-            for name, encoder in encoders.items()
-        }
-        names = ('boxes', 'masks', 'crops') if crops else ('boxes', 'masks')
-        stored = {name: _read(path, names) for name, path in paths.items()}
-        missing = {n: e for n, e in encoders.items() if stored[n] is None}
-        fresh = evaluation.region_features(missing, crops) if missing else {}
-        for name, features in fresh.items():
-            self._save(paths[name], dict(features.items()))
-        return {
-            name: fresh[name] if found is None else RegionFeatures(**found)
-            for name, found in stored.items()
-        }
+        ways = ('boxes', 'masks', 'crops') if crops else ('boxes', 'masks')
+        kept = self._kept(encoders, description, ways, name_of, compute)
+        return lambda index: {name: RegionFeatures(**one) for name, one in kept(index).items()}
 
-    def _path(
-        self, encoder: DenseEncoder, description: Mapping[str, Any], suffix: str = ''
-    ) -> Path | None:
+    def _kept(
+        self,
+        encoders: Mapping[str, DenseEncoder],
+        description: Mapping[str, Any],
+        keys: Collection[str],
+        name_of: Callable[[int], str],
+        compute: Compute,
+    ) -> Callable[[int], dict[str, Tensors]]:
+        """Return what reads the tensors of an image, or computes and keeps them."""
+        folders = {name: self._folder(one, description) for name, one in encoders.items()}
+        trunks: dict[tuple[str, ...], SharedTrunk] = {}
+
+        def of_image(index: int) -> dict[str, Tensors]:
+            file = f'{name_of(index)}.safetensors'
+            paths = {n: None if folder is None else folder / file for n, folder in folders.items()}
+            found: dict[str, Tensors] = {
+                name: one
+                for name, path in paths.items()
+                if path is not None and (one := read_cached(path, keys)) is not None
+            }
+            missing = tuple(name for name in encoders if name not in found)
+            if missing:
+                if missing not in trunks:
+                    trunks[missing] = SharedTrunk({name: encoders[name] for name in missing})
+                fresh = compute(index, trunks[missing])
+                for name in missing:
+                    _save(paths[name], fresh[name])
+                found.update(fresh)
+            return {name: found[name] for name in encoders}
+
+        return of_image
+
+    def _folder(self, encoder: DenseEncoder, description: Mapping[str, Any]) -> Path | None:
         own = describe_encoder(encoder)
         if self.folder is None or own is None:
             return None
-        return self.folder / f'{_digest([own, description])}{suffix}'
-
-    @staticmethod
-    def _save(path: Path | None, tensors: Mapping[str, Tensor]) -> None:
-        if path is None:
-            return
-        floats = {name: value.float().contiguous() for name, value in tensors.items()}
-        write_whole(path, lambda temporary: save_file(floats, temporary))
+        folder = self.folder / digest([own, description])
+        folder.mkdir(exist_ok=True)
+        return folder
 
 
 def describe_encoder(encoder: DenseEncoder) -> dict[str, Any] | None:
@@ -124,20 +142,8 @@ def describe_encoder(encoder: DenseEncoder) -> dict[str, Any] | None:
     return None
 
 
-def describe_images(evaluation: PanopticEvaluation) -> dict[str, Any]:
-    """What decides the pixels that an encoder sees, JSON-like."""
-    files = [_describe_file(image.img_path) for image in evaluation.dataset]
-    return dict(files=_digest(files), preprocessing=evaluation.preprocessor.description)
-
-
-def _describe_file(path: Path) -> list[Any]:
-    stat = path.stat()
-    return [str(path.resolve()), stat.st_size, stat.st_mtime_ns]
-
-
-def _digest(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
-
-
-def _read(path: Path | None, names: Collection[str]) -> dict[str, Tensor] | None:
-    return None if path is None else read_cached(path, names)
+def _save(path: Path | None, tensors: Tensors) -> None:
+    if path is None:
+        return
+    floats = {name: value.float().contiguous() for name, value in tensors.items()}
+    write_whole(path, lambda temporary: save_file(floats, temporary))

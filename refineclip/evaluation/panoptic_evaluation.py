@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -13,7 +12,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from refineclip.datasets.coco_panoptic import CocoPanoptic
-from refineclip.distill.region_preprocessor import RegionPreprocessor
+from refineclip.distill.region_batch import RegionBatch
+from refineclip.distill.region_preprocessor import Rect, RegionPreprocessor, Size
 from refineclip.encoders.finite import check_finite
 from refineclip.encoders.text.text_head import TextHead
 
@@ -30,11 +30,12 @@ from .regions.panoptic_regions import (
 )
 from .regions.pooling import RegionFeatures, pool_image, score_regions
 from .regions.rules import CLIPSELF, RegionRules
+from .streams.image_stream import ImageStream, Track
 
 Scores = dict[str, ImageScores]
-Track = Callable[[Iterable[Any]], Iterable[Any]]
 
-# Normalised images are kept in memory up to this; larger sets are read again for every pass.
+# Normalised images are kept in memory up to this; larger sets are read again for every pass. Not
+# where images stream.
 KEPT_BYTES = 2 * 2**30
 
 
@@ -107,6 +108,7 @@ class PanopticEvaluation:
             )
         self.dataset = dataset
         self.preprocessor = preprocessor
+        self._geometry = _Geometry(**preprocessor.description)
         self.patch_size = patch_size
         self.min_coverage = min_coverage
         self.rules = rules
@@ -132,36 +134,64 @@ class PanopticEvaluation:
             self.preprocessor,
             self.rules.cuts(image, boxes) if crops else None,
         )
-        grid = batch.images.shape[-2] // self.patch_size, batch.images.shape[-1] // self.patch_size
-        picture = batch.pictures[0].tolist()
-        labels = label_image(
-            image, ids, grid, picture, self.rules, self._class_of, self.min_coverage
-        )
-        item = PanopticItem(
+        labels = self._label(index, ids, batch)
+        return PanopticItem(
             images=batch.images,
             boxes=batch.boxes[labels.rows],
             labels=labels,
             crops=batch.cut_crops(labels.rows) if crops else None,
         )
-        # Masks go with the images, which are read again; the rest is small and stays.
+
+    def images_of(self, index: int) -> Tensor:
+        """Read one photo, (1, 3, H, W) normalised, and not its labels."""
+        none = np.zeros((0, 4), dtype=np.float32)
+        images: Tensor = read_regions(self.dataset[index], none, self.preprocessor).images
+        return images
+
+    def labels_of(self, index: int) -> ImageLabels:
+        """Labels of one image without the masks, for which the photo is not read."""
+        if index not in self._labels:
+            image = self.dataset[index]
+            blank = torch.zeros(1, dtype=torch.uint8).expand(3, image.height, image.width)
+            batch = self._geometry({'inputs': [blank]})['inputs']
+            self._label(index, image.read_ids(), batch)
+        return self._labels[index]
+
+    def forget(self, index: int) -> None:
+        """Hold the labels of an image no longer."""
+        self._labels.pop(index, None)
+
+    def _label(self, index: int, ids: NDArray[np.integer], batch: RegionBatch) -> ImageLabels:
+        """Label an image of a batch of its own, and remember all but the masks."""
+        grid = batch.images.shape[-2] // self.patch_size, batch.images.shape[-1] // self.patch_size
+        assert batch.pictures is not None  # the preprocessor always says where they are
+        picture = batch.pictures[0].tolist()
+        image = self.dataset[index]
+        labels = label_image(
+            image, ids, grid, picture, self.rules, self._class_of, self.min_coverage
+        )
         self._labels[index] = replace(
             labels,
             masks=labels.masks[:0].clone(),  # a view would keep all of it
             segments=labels.segments.astype(np.int32),
             classes=labels.classes.astype(np.int16),
         )
-        if self._keeps:
-            self._items[index] = replace(item, crops=None)
-        return item
+        return labels
 
     def items(self, crops: bool = False) -> Iterator[PanopticItem]:
         """Read all images in order, and warn once of segments without a pixel."""
         fresh = len(self._labels) < len(self.dataset)
         for index in self.track(range(len(self.dataset))):
-            yield self.item(index, crops)
+            item = self.item(index, crops)
+            if self._keeps:
+                self._items[index] = replace(item, crops=None)
+            yield item
         if fresh:
-            paths = [image.label_path for image in self.dataset]
-            warn_of_empty([(paths[i], s) for i, one in self._labels.items() for s in one.empty])
+            self._warn_of_empty()
+
+    def _warn_of_empty(self) -> None:
+        paths = [image.label_path for image in self.dataset]
+        warn_of_empty([(paths[i], s) for i, one in self._labels.items() for s in one.empty])
 
     def maps(self, encoder: DenseEncoder) -> list[Tensor]:
         """Dense map (1, D, h, w) of every image, on the CPU.
@@ -174,28 +204,24 @@ class PanopticEvaluation:
     def maps_of(self, encoders: Mapping[str, DenseEncoder]) -> dict[str, list[Tensor]]:
         """Like :meth:`maps` for several encoders; those of one trunk run it once per image."""
         trunks = SharedTrunk(encoders)
-        found = [self.maps_of_image(*one, trunks) for one in enumerate(self.items())]
+        found = [self.maps_of_image(i, one.images, trunks) for i, one in enumerate(self.items())]
         return {name: [maps[name] for maps in found] for name in encoders}
 
     @torch.no_grad()  # not inference mode: callers may work on the maps in place
-    def maps_of_image(
-        self, index: int, item: PanopticItem, trunks: SharedTrunk
-    ) -> dict[str, Tensor]:
-        """Dense map (1, D, h, w) of one image by every encoder, on the CPU.
+    def maps_of_image(self, index: int, images: Tensor, trunks: SharedTrunk) -> dict[str, Tensor]:
+        """Dense map (1, D, h, w) of one image (1, 3, H, W) by every encoder, on the CPU.
 
         Raises:
             ValueError: If a map is not finite or has another grid.
         """
-        maps = trunks.dense(item.images)
+        maps = trunks.dense(images)
         for name, one in maps.items():
             self._check_map(one, name, index)
         return {name: one.cpu() for name, one in maps.items()}
 
     def _check_map(self, dense_map: Tensor, name: str, index: int) -> None:
         path = self.dataset[index].img_path
-        if index not in self._labels:
-            self.item(index)
-        grid = self._labels[index].masks.shape[1:]
+        grid = self.labels_of(index).masks.shape[1:]
         if dense_map.shape[-2:] != grid:
             raise ValueError(
                 f'expected a map of {tuple(grid)} tokens, got {tuple(dense_map.shape[-2:])} from '
@@ -235,13 +261,15 @@ class PanopticEvaluation:
         )
 
     def labels(self) -> list[ImageLabels]:
-        """Labels of every image, in order, without the masks."""
+        """Labels of every image, in order, without the masks; processes share the images."""
         if len(self._labels) < len(self.dataset):
-            for _ in self.items():
-                pass
+            stream = ImageStream(len(self.dataset), track=self.track)
+            for index in stream:
+                stream.put(index, self.labels_of(index))
+            self._labels = dict(enumerate(stream.gather()))
+            self._warn_of_empty()
         return [self._labels[index] for index in range(len(self.dataset))]
 
-    @torch.no_grad()
     def region_features(
         self, encoders: Mapping[str, DenseEncoder], crops: bool = True
     ) -> dict[str, RegionFeatures]:
@@ -255,30 +283,61 @@ class PanopticEvaluation:
             ValueError: If there is no region, or a map is not finite.
         """
         trunks = SharedTrunk(encoders)
-        parts: dict[str, list[tuple[Tensor, ...]]] = {name: [] for name in encoders}
-        for index, item in enumerate(self.items(crops)):
-            if not item.labels.rows:
-                continue
-            maps = trunks.dense(item.images)
-            embeddings = {} if item.crops is None else trunks.image_embedding(item.crops)
-            for name, one in maps.items():
-                self._check_map(one, name, index)
-                pooled = self._pool(one, item)
-                parts[name].append((*pooled, *([embeddings[name].float().cpu()] if crops else [])))
-        self._check_regions(any(parts.values()))
-        return {
-            name: RegionFeatures(*(torch.cat(columns) for columns in zip(*rows, strict=True)))
-            for name, rows in parts.items()
-        }
+        parts = [
+            self.regions_of_item(index, item, trunks)
+            for index, item in enumerate(self.items(crops))
+            if item.labels.rows
+        ]
+        self.check_regions(len(parts))
+        return {name: RegionFeatures.join([part[name] for part in parts]) for name in encoders}
+
+    @torch.no_grad()
+    def regions_of_item(
+        self, index: int, item: PanopticItem, trunks: SharedTrunk
+    ) -> dict[str, RegionFeatures]:
+        """Pool the regions of one image with every encoder; crops where the item has them.
+
+        Raises:
+            ValueError: If a map is not finite or has another grid.
+        """
+        if not item.labels.rows:  # of unknown width, which no one asks for
+            none = torch.zeros(0, 0)
+            empty = RegionFeatures(none, none, None if item.crops is None else none)
+            return dict.fromkeys(trunks.encoders, empty)
+        maps = trunks.dense(item.images)
+        crops = None if item.crops is None else trunks.image_embedding(item.crops)
+        found = {}
+        for name, one in maps.items():
+            self._check_map(one, name, index)
+            embedded = None if crops is None else crops[name].float().cpu()
+            found[name] = RegionFeatures(*self._pool(one, item), embedded)
+        return found
 
     def _pool(self, dense_map: Tensor, item: PanopticItem) -> tuple[Tensor, Tensor]:
         return pool_image(dense_map[0], item.boxes, item.labels.masks, self.rules)
 
-    def _check_regions(self, found: bool) -> None:
-        if not found:
+    def check_regions(self, count: int) -> None:
+        """Refuse a data set without a region.
+
+        Raises:
+            ValueError: If ``count`` is 0.
+        """
+        if count == 0:
             raise ValueError(
                 f'expected segments that count as regions, got none in {len(self.dataset)} images '
                 f'under {self.rules}; widen the area limits or the classes'
+            )
+
+    def check_head(self, text_head: TextHead | None) -> None:
+        """Refuse a text head beside rules that normalise tokens.
+
+        Raises:
+            ValueError: Saying so.
+        """
+        if text_head is not None and self.rules.normalize_tokens:
+            raise ValueError(
+                'expected rules with normalize_tokens=False beside a text head, which was fitted '
+                f'on raw features, got {self.rules.describe()}'
             )
 
     def region_scores(
@@ -301,7 +360,7 @@ class PanopticEvaluation:
             self._check_map(one, 'maps', index)
             pooled.append(self._pool(one, self.item(index)))
         boxes, masks = (torch.cat(part) for part in zip(*pooled, strict=True))
-        self._check_regions(len(boxes) > 0)
+        self.check_regions(len(boxes))
         return self.score_regions(RegionFeatures(boxes, masks), text_embeddings, text_head, topk)
 
     def score_regions(
@@ -318,10 +377,13 @@ class PanopticEvaluation:
         Raises:
             ValueError: If a text head meets tokens that the rules normalise.
         """
-        if text_head is not None and self.rules.normalize_tokens:
-            raise ValueError(
-                'expected rules with normalize_tokens=False beside a text head, which was fitted '
-                f'on raw features, got {self.rules.describe()}'
-            )
+        self.check_head(text_head)
         labels = [one.labels for one in self.labels()]
         return score_regions(features, labels, self.is_thing, text_embeddings, text_head, topk)
+
+
+class _Geometry(RegionPreprocessor):
+    """Places pictures as its parent does, and leaves their pixels alone."""
+
+    def _paste(self, pictures: list[Tensor], rects: list[Rect], size: Size) -> Tensor:
+        return torch.empty(len(pictures), 3, *size, device='meta')

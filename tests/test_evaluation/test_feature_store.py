@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -33,31 +34,39 @@ def forbid(monkeypatch: pytest.MonkeyPatch) -> None:
         raise AssertionError('computed again')
 
     monkeypatch.setattr(PanopticEvaluation, 'maps_of_image', called)
-    monkeypatch.setattr(PanopticEvaluation, 'region_features', called)
+    monkeypatch.setattr(PanopticEvaluation, 'regions_of_item', called)
+
+
+def every(of_image: Callable[[int], Any]) -> list[Any]:
+    """Features of both images."""
+    return [of_image(index) for index in range(2)]
 
 
 def test_second_call_reads(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = FeatureStore(tmp_path / 'cache')
     encoders = load_encoders(SPECS, TOWER)
-    maps = list(store.maps(evaluation_of(root), encoders))
-    regions = store.regions(evaluation_of(root), encoders, crops=True)
-    assert len(list((tmp_path / 'cache').glob('*/*.safetensors'))) == 6  # two images each
-    assert len(list((tmp_path / 'cache').glob('*.safetensors'))) == 3
+    maps = every(store.maps(evaluation_of(root), encoders))
+    regions = every(store.regions(evaluation_of(root), encoders, crops=True))
+    # Two images, three encoders, maps and regions.
+    assert len(list((tmp_path / 'cache').glob('*/*.safetensors'))) == 12
     forbid(monkeypatch)
-    again = list(store.maps(evaluation_of(root), load_encoders(SPECS, TOWER)))
+    again = every(store.maps(evaluation_of(root), load_encoders(SPECS, TOWER)))
     torch.testing.assert_close(again, maps, atol=0, rtol=0)
-    cached = store.regions(evaluation_of(root), encoders, crops=True)['tapped']
-    for way, value in regions['tapped'].items():
-        torch.testing.assert_close(getattr(cached, way), value, atol=0, rtol=0)
+    cached = every(store.regions(evaluation_of(root), encoders, crops=True))
+    for old, new in zip(regions, cached, strict=True):
+        for way, value in old['tapped'].items():
+            torch.testing.assert_close(getattr(new['tapped'], way), value, atol=0, rtol=0)
 
 
-@pytest.mark.parametrize('change', ['weights', 'geometry', 'picture', 'rules', 'mode', 'crops'])
+@pytest.mark.parametrize(
+    'change', ['weights', 'geometry', 'picture', 'labels', 'rules', 'mode', 'crops']
+)
 def test_what_changes_features_is_not_found(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
 ) -> None:
     store = FeatureStore(tmp_path / 'cache')
     encoders = load_encoders({'a': 'random'}, TOWER)
-    store.regions(evaluation_of(root), encoders, crops=False)
+    every(store.regions(evaluation_of(root), encoders, crops=False))
     evaluation, crops = evaluation_of(root), change == 'crops'
     if change == 'weights':
         encoders = load_encoders({'a': 'random'}, TOWER, seed=1)
@@ -69,14 +78,16 @@ def test_what_changes_features_is_not_found(
         evaluation = evaluation_of(root, rules=RegionRules(mask_pooling='any'))
     elif change == 'picture':
         os.utime(root / 'val2017/000.png', (1, 1))
+    elif change == 'labels':
+        os.utime(root / 'annotations/panoptic_val2017/000.png', (1, 1))
     forbid(monkeypatch)
     with pytest.raises(AssertionError, match='computed again'):
-        store.regions(evaluation, encoders, crops=crops)
+        every(store.regions(evaluation, encoders, crops=crops))
 
 
 def test_nothing_is_kept_without_a_folder(root: Path) -> None:
     maps = FeatureStore(None).maps(evaluation_of(root), load_encoders({'c': 'colour'}, TOWER))
-    assert [list(one) for one in maps] == [['c'], ['c']]
+    assert [list(one) for one in every(maps)] == [['c'], ['c']]
 
 
 def test_a_call_that_was_stopped_goes_on(
@@ -84,8 +95,8 @@ def test_a_call_that_was_stopped_goes_on(
 ) -> None:
     store = FeatureStore(tmp_path / 'cache')
     encoders = load_encoders(SPECS, TOWER)
-    whole = list(FeatureStore(None).maps(evaluation_of(root), encoders))
-    next(store.maps(evaluation_of(root), encoders))
+    whole = every(FeatureStore(None).maps(evaluation_of(root), encoders))
+    store.maps(evaluation_of(root), encoders)(0)
     computed, maps_of_image = [], PanopticEvaluation.maps_of_image
 
     def count(self: PanopticEvaluation, index: int, *args: Any) -> Any:
@@ -93,5 +104,5 @@ def test_a_call_that_was_stopped_goes_on(
         return maps_of_image(self, index, *args)
 
     monkeypatch.setattr(PanopticEvaluation, 'maps_of_image', count)
-    torch.testing.assert_close(list(store.maps(evaluation_of(root), encoders)), whole)
+    torch.testing.assert_close(every(store.maps(evaluation_of(root), encoders)), whole)
     assert computed == [1]

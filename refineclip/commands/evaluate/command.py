@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import sys
 from collections.abc import Sequence
 
 from ..columns import align
 from ..help_text import command_parser
+from .processes import joined_by_launcher, run_in_processes
 from .spatial import EXAMPLE
 
 # Each is a module ``refineclip.commands.evaluate.NAME`` with ``add_arguments(parser)``,
@@ -36,21 +38,43 @@ def main(argv: Sequence[str] | None = None) -> int:
     if kind is None:
         parser.print_help(sys.stderr)
         return 2
-    module = importlib.import_module(f'refineclip.commands.evaluate.{kind}')
-    parser = command_parser(
-        f'evaluate {kind}', KINDS[kind], module.EXAMPLE, notes=getattr(module, 'NOTES', '')
-    )
-    module.add_arguments(parser)
+    parser = make_parser(kind)
     args = parser.parse_args(argv[1:])
 
     from refineclip.datasets.image_io import BadImageError
 
     try:
-        return int(module.run(args))
+        with joined_by_launcher(args):
+            if args.processes == 1:
+                return run_kind(kind, args)
+            return run_in_processes(kind, argv[1:], args)
     except (ValueError, OSError, BadImageError) as error:
         # Every one of them says what was expected, what came and what to do.
         sys.stderr.write(f'{parser.prog}: error: {error}\n')
         return 2
+
+
+def make_parser(kind: str) -> argparse.ArgumentParser:
+    """Build the parser of a kind."""
+    module = importlib.import_module(f'refineclip.commands.evaluate.{kind}')
+    parser = command_parser(
+        f'evaluate {kind}', KINDS[kind], module.EXAMPLE, notes=getattr(module, 'NOTES', '')
+    )
+    module.add_arguments(parser)
+    parser.add_argument(
+        '--processes',
+        type=int,
+        default=1,
+        metavar='N',
+        help='share the images between N processes of this machine, on a GPU each or on the CPU '
+        '(default: 1; under torchrun those that it started)',
+    )
+    return parser
+
+
+def run_kind(kind: str, args: argparse.Namespace) -> int:
+    """Evaluate; returns the exit status."""
+    return int(importlib.import_module(f'refineclip.commands.evaluate.{kind}').run(args))
 
 
 if __name__ == '__main__':

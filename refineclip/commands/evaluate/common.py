@@ -100,14 +100,46 @@ def parse_rows(pairs: Sequence[str], compare: str | None) -> dict[str, str]:
 
 
 def progress(description: str) -> Callable[[Iterable[Any]], Iterable[Any]]:
-    """Return a wrapper of a loop that shows progress and time to go on stderr, in a terminal."""
+    """Return a wrapper of a loop that shows how far it is, its speed and the time to go.
+
+    On stderr, in a terminal, and of several processes in the first only.
+    """
+    from mmengine.dist import get_world_size, is_main_process
     from rich.console import Console
-    from rich.progress import track
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        ProgressColumn,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+    from rich.text import Text
+
+    class Speed(ProgressColumn):
+        def render(self, task: Any) -> Text:
+            speed = task.finished_speed or task.speed
+            return Text('' if speed is None else f'{speed * get_world_size():.3g}/s')
 
     def wrap(items: Iterable[Any]) -> Iterable[Any]:
-        return track(items, description, console=Console(stderr=True), transient=True)
+        console = Console(stderr=True)
+        if not (console.is_terminal and is_main_process()):
+            return items
+        columns = (
+            TextColumn('{task.description}'),
+            BarColumn(),
+            MofNCompleteColumn(),
+            Speed(),
+            TimeRemainingColumn(),
+        )
+        return _shown(Progress(*columns, console=console, transient=True), items, description)
 
     return wrap
+
+
+def _shown(bar: Any, items: Iterable[Any], description: str) -> Iterable[Any]:
+    with bar:
+        yield from bar.track(items, description=description)
 
 
 def quiet_logging() -> None:
@@ -245,7 +277,11 @@ def environment() -> dict[str, Any]:
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a result whole or not at all."""
+    """Write a result whole or not at all; of several processes the first one does."""
+    from mmengine.dist import is_main_process
+
+    if not is_main_process():
+        return
     text = json.dumps(content, indent=1, default=str) + '\n'
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.exists() and not path.is_file():  # /dev/stdout, a pipe: never to be replaced

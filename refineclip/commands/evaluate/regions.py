@@ -11,7 +11,7 @@ from .common import as_json, compare_rows, environment, tables, write_json
 from .panoptic import Prepared, add_panoptic_arguments
 
 if TYPE_CHECKING:
-    from refineclip.evaluation.regions import RegionFeatures, RegionRules
+    from refineclip.evaluation.regions import RegionRules
 
 EXAMPLE = (
     '--data data/microworld --split val --image-size 128 --model microworld-clip '
@@ -149,6 +149,7 @@ def run(args: argparse.Namespace) -> int:
     from refineclip.encoders.text.text_head import TextHead
     from refineclip.evaluation.feature_store import FeatureStore
     from refineclip.evaluation.regions import class_texts
+    from refineclip.evaluation.regions.streaming import stream_region_scores
 
     patch = prepared.patch_size
     native = prepared.native_size(224 // patch * patch)
@@ -173,14 +174,15 @@ def run(args: argparse.Namespace) -> int:
         class_names=rules.class_names,
     )
     _check_width(prepared, texts.embeddings.shape[1], head)
-    store = FeatureStore(args.cache_dir)
-    features: dict[str, RegionFeatures] = store.regions(
-        evaluation, prepared.encoders, crops=not args.no_crops
+    found = stream_region_scores(
+        evaluation,
+        prepared.encoders,
+        texts.embeddings,
+        head,
+        crops=not args.no_crops,
+        store=FeatureStore(args.cache_dir),
     )
-    scores = {
-        name: evaluation.score_regions(features[name], texts.embeddings, head)
-        for name in prepared.encoders
-    }
+    scores = found.scores
     differences = compare_rows(scores, args.compare)
     if args.json is not None:
         settings = {
@@ -188,7 +190,7 @@ def run(args: argparse.Namespace) -> int:
             **prepared.settings(evaluation),
             'rules': vars(rules),
             'classes': list(evaluation.classes),
-            'num_regions': len(features[next(iter(features))].boxes),
+            'num_regions': found.num_regions,
             'text': texts.source,
             'text_head': args.text_head,
         }

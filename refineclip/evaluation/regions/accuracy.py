@@ -53,6 +53,21 @@ def region_accuracy(
             f'expected logits (R, C) with R labels and R image indices, got {tuple(logits.shape)}, '
             f'{len(labels)} and {len(images)}'
         )
+    ranked = ranked_classes(logits, labels, max(topk))
+    return accuracy_of_ranks(ranked, labels, images, (num_images, logits.shape[1]), is_thing, topk)
+
+
+def ranked_classes(logits: Tensor, labels: Tensor, k: int) -> Tensor:
+    """Return the k classes of the highest logits of each region, (R, k) or as many as there are.
+
+    Args:
+        logits: (R, C).
+        labels: (R,) class index.
+        k: Number of classes.
+
+    Raises:
+        ValueError: If labels do not fit the class list, or a logit is not finite.
+    """
     num_classes = logits.shape[1]
     if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < num_classes:
         raise ValueError(
@@ -65,9 +80,30 @@ def region_accuracy(
             f'expected finite logits, got NaN or infinity for {bad} of {len(logits)} regions; '
             'check the weights and the text embeddings'
         )
+    return logits.topk(min(k, num_classes), dim=1).indices.cpu()
+
+
+def accuracy_of_ranks(
+    ranked: Tensor,
+    labels: Tensor,
+    images: NDArray[np.int64],
+    shape: tuple[int, int],
+    is_thing: NDArray[np.bool_] | None = None,
+    topk: Sequence[int] = (1, 5),
+) -> RegionAccuracy:
+    """Score regions by their most likely classes.
+
+    Args:
+        ranked: (R, k) of :func:`ranked_classes`.
+        labels: (R,) class index.
+        images: (R,) index of the image of each region.
+        shape: Images in all, and classes.
+        is_thing: (C,) thing or stuff; without it the two groups are left out.
+        topk: A region is right at k if its class is among the first k.
+    """
+    num_images, num_classes = shape
     truth = labels.cpu().numpy()
-    ranked = logits.topk(min(max(topk), num_classes), dim=1).indices.cpu().numpy()
-    right = ranked == truth[:, None]
+    right = ranked.numpy() == truth[:, None]
     scores: dict[str, ImageScores] = {}
     per_class: dict[str, NDArray[np.float64]] = {}
     for k in topk:
@@ -78,7 +114,7 @@ def region_accuracy(
                 scores[f'{name}_top{k}'] = ImageScores.from_hits(
                     hits[group], images[group], num_images
                 )
-        by_class = _class_scores(hits, truth, images, (num_images, num_classes))
+        by_class = _class_scores(hits, truth, images, shape)
         scores[f'class_top{k}'] = by_class
         if is_thing is not None:
             for name, group in (('things', is_thing), ('stuff', ~is_thing)):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +15,7 @@ from refineclip.distill.roi_ops import pool_regions
 from refineclip.encoders.text.text_head import TextHead
 
 from ..bootstrap import ImageScores
-from .accuracy import region_accuracy
+from .accuracy import accuracy_of_ranks, ranked_classes
 from .rules import RegionRules
 
 
@@ -38,6 +38,12 @@ class RegionFeatures:
         for name in ('boxes', 'masks', 'crops'):
             if (value := getattr(self, name)) is not None:
                 yield name, value
+
+    @classmethod
+    def join(cls, parts: Sequence[RegionFeatures]) -> RegionFeatures:
+        """Features of the regions of one part after the other, all with or without crops."""
+        ways = [dict(part.items()) for part in parts]
+        return cls(**{way: torch.cat([one[way] for one in ways]) for way in ways[0]})
 
 
 def pool_image(
@@ -114,15 +120,39 @@ def score_regions(
     Raises:
         ValueError: If the embeddings fit neither the classes nor the features.
     """
+    truth = torch.cat(list(labels))
+    ranked = rank_regions(features, truth, len(is_thing), text_embeddings, text_head, max(topk))
+    return scores_of_ranks(ranked, labels, is_thing, topk)
+
+
+def rank_regions(
+    features: RegionFeatures,
+    truth: Tensor,
+    num_classes: int,
+    text_embeddings: Tensor,
+    text_head: TextHead | None = None,
+    k: int = 5,
+) -> dict[str, Tensor]:
+    """Return the k most similar classes (R, k) of regions, by way; see :func:`score_regions`.
+
+    Args:
+        features: Of R regions.
+        truth: (R,) class index.
+        num_classes: Rows that the text embeddings should have.
+        text_embeddings: (C, D).
+        text_head: Maps features into the text space, for towers without text.
+        k: Number of classes.
+
+    Raises:
+        ValueError: If the embeddings fit neither the classes nor the features.
+    """
     width = features.boxes.shape[1] if text_head is None else text_head.weight.shape[0]
-    if tuple(text_embeddings.shape) != (len(is_thing), width):
+    if tuple(text_embeddings.shape) != (num_classes, width):
         raise ValueError(
-            f'expected text embeddings of shape {(len(is_thing), width)}, one row per class and '
+            f'expected text embeddings of shape {(num_classes, width)}, one row per class and '
             f'the width of the features, got {tuple(text_embeddings.shape)}'
         )
-    truth = torch.cat(list(labels))
-    images = np.repeat(np.arange(len(labels)), [len(one) for one in labels])
-    scores: dict[str, ImageScores] = {}
+    ranked = {}
     for way, value in features.items():
         logits = (
             F.normalize(value, dim=1) @ F.normalize(text_embeddings.float(), dim=1).T
@@ -132,6 +162,29 @@ def score_regions(
         # All classes tie for zeros, and published code leaves their order to chance.
         blank = (value == 0).all(dim=1).nonzero().flatten()
         logits[blank, truth[blank]] = -2  # below every cosine
-        result = region_accuracy(logits, truth, images, len(labels), is_thing, topk)
+        ranked[way] = ranked_classes(logits, truth, k)
+    return ranked
+
+
+def scores_of_ranks(
+    ranked: Mapping[str, Tensor],
+    labels: Sequence[Tensor],
+    is_thing: NDArray[np.bool_],
+    topk: Sequence[int] = (1, 5),
+) -> dict[str, ImageScores]:
+    """Score what :func:`rank_regions` said of the regions of all images, in order.
+
+    Args:
+        ranked: Way -> (R, k) classes.
+        labels: One tensor of class indices per image.
+        is_thing: (C,) thing or stuff.
+        topk: A region is right at k if its class is among the first k.
+    """
+    truth = torch.cat(list(labels))
+    images = np.repeat(np.arange(len(labels)), [len(one) for one in labels])
+    shape = len(labels), len(is_thing)
+    scores: dict[str, ImageScores] = {}
+    for way, classes in ranked.items():
+        result = accuracy_of_ranks(classes, truth, images, shape, is_thing, topk)
         scores |= {f'{way}_{key}': score for key, score in result.scores.items()}
     return scores

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from refineclip.evaluation.bootstrap import ImageScores
 
+from ..streams.meeting import add_up
 from .token_measure import Labels, TokenMeasure
 
 
@@ -24,7 +25,7 @@ class PerImageMeasure(TokenMeasure):
 
     def __init__(self, labels: Labels) -> None:
         super().__init__(labels)
-        self.values = np.full(len(labels), np.nan)
+        self.values = np.zeros(len(labels))
 
     def of_image(self, tokens: Tensor, ids: NDArray[np.integer]) -> float:
         """The measure of one image; NaN where it is undefined."""
@@ -33,6 +34,10 @@ class PerImageMeasure(TokenMeasure):
     def update(self, turn: int, index: int, tokens: Tensor) -> None:
         """Score one image."""
         self.values[index] = self.of_image(tokens, self.labels[index])
+
+    def meet(self, turn: int) -> None:
+        """See :meth:`TokenMeasure.meet`."""
+        add_up(self.values)
 
     def scores(self) -> ImageScores:
         """Mean over images."""

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from refineclip.evaluation.bootstrap import ImageScores
 
+from ..streams.meeting import add_up
 from .affinity import PerImageMeasure
 from .token_measure import Labels, TokenMeasure, TokenSample, labelled
 
@@ -125,6 +126,14 @@ class DatasetClusters(TokenMeasure):
             # machine.
             with threadpool_limits(1):
                 means.fit(points)
+
+    def meet(self, turn: int) -> None:
+        """See :meth:`TokenMeasure.meet`; every process then finds the same clusters."""
+        if turn == 1:
+            add_up(self.counts)
+            return
+        assert self.sample is not None
+        self.sample.meet()
 
     def scores(self) -> ImageScores:
         """Matched mean IoU over the classes that occur; resampling keeps clusters and matching."""

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from refineclip.evaluation.bootstrap import ImageScores
 
+from ..streams.meeting import add_up, widest
 from .token_measure import Labels, TokenMeasure, labelled
 
 
@@ -18,7 +19,7 @@ from .token_measure import Labels, TokenMeasure, labelled
 class _Sums:
     """Sums over the tokens of a fold, float64: of ones, x (D), x x' (D, D), y (C), x y' (D, C)."""
 
-    number: float
+    number: Tensor
     x: Tensor
     xx: Tensor
     y: Tensor
@@ -26,8 +27,8 @@ class _Sums:
 
     @classmethod
     def zero(cls, dims: int, classes: int) -> _Sums:
-        shapes: Sequence[Sequence[int]] = ((dims,), (dims, dims), (classes,), (dims, classes))
-        return cls(0.0, *(torch.zeros(*shape, dtype=torch.float64) for shape in shapes))
+        shapes: Sequence[Sequence[int]] = ((), (dims,), (dims, dims), (classes,), (dims, classes))
+        return cls(*(torch.zeros(shape, dtype=torch.float64) for shape in shapes))
 
     def add(self, x: Tensor, truth: Tensor) -> None:
         self.number += len(x)
@@ -57,7 +58,7 @@ class _Probe:
         """Ridge regression on standardised channels, from sums."""
         mean, share = sums.x / sums.number, sums.y / sums.number
         covariance = sums.xx - sums.number * mean[:, None] * mean
-        variance = covariance.diagonal() / max(sums.number - 1, 1)
+        variance = covariance.diagonal() / (sums.number - 1).clamp(min=1)
         std = variance.clamp_min(0).sqrt().clamp_min(1e-6)
         gram = covariance / (std[:, None] * std)
         gram += ridge * torch.eye(len(mean), dtype=torch.float64)
@@ -113,6 +114,17 @@ class LinearProbe(TokenMeasure):
             total = sum(self.sums[1:], self.sums[0])
             self.probes = [_Probe.fit(total - one, self.ridge) for one in self.sums if one.number]
         self.right[index] = (self.probes[fold].classify(x) == truth).sum()
+
+    def meet(self, turn: int) -> None:
+        """See :meth:`TokenMeasure.meet`."""
+        if turn == 1:
+            add_up(self.right)
+            return
+        width = widest(len(self.sums[0].x) if self.sums else 0)
+        if not self.sums:
+            self.sums = [_Sums.zero(width, self.num_classes) for _ in range(self.num_folds)]
+        for sums in self.sums:
+            add_up(*vars(sums).values())
 
     def scores(self) -> ImageScores:
         """Accuracy over the tokens of all folds, in [0, 1]."""

@@ -51,6 +51,11 @@ class NearestNeighbors(TokenMeasure):
         for sample, _, _ in self.sides:
             sample.add(index, kept)
 
+    def meet(self, turn: int) -> None:
+        """See :meth:`TokenMeasure.meet`."""
+        for sample, _, _ in self.sides:
+            sample.meet()
+
     def scores(self) -> ImageScores:
         """Accuracy over the query tokens, in [0, 1]."""
         (query, truth, images), (bank, bank_truth, bank_images) = self.sides

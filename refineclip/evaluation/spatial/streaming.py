@@ -13,10 +13,12 @@ from ..bootstrap import ImageScores
 from ..encoders.shared_trunk import DenseEncoder
 from ..feature_store import FeatureStore
 from ..panoptic_evaluation import PanopticEvaluation
+from ..streams import ImageStream
+from ..streams.meeting import from_main
 from .suite import SpatialSuite
 
 # Maps are kept in memory between passes up to this, and else computed again.
-KEPT_BYTES = 2 * 2**30
+KEPT_BYTES = 2**28
 
 
 def stream_spatial_scores(
@@ -28,7 +30,7 @@ def stream_spatial_scores(
     """Score every encoder, all of them on one image before the next is read.
 
     Labels of all tokens are held (6 bytes a token), samples of fixed size and sums; maps only up to
-    2 GiB. ``gk`` and ``ridge`` need every map twice.
+    256 MiB. ``gk`` and ``ridge`` need every map twice. Processes share the images.
 
     Args:
         evaluation: The images.
@@ -50,15 +52,17 @@ def stream_spatial_scores(
     maps = _Maps(evaluation, encoders, store or FeatureStore(None))
     num_passes = max(suite.num_passes for suite in suites.values())
     for turn in range(num_passes):
-        for index, of_image in enumerate(maps.all(keep=turn + 1 < num_passes)):
+        for index, of_image in maps.all(keep=turn + 1 < num_passes):
             for name, one in of_image.items():
                 tokens = F.normalize(one[0].flatten(1).T.float(), dim=1)
                 suites[name].update(turn, index, tokens)
-    return {name: suite.scores() for name, suite in suites.items()}
+        for suite in suites.values():
+            suite.meet(turn)
+    return from_main(lambda: {name: suite.scores() for name, suite in suites.items()})
 
 
 class _Maps:
-    """Dense maps of all images, again and again."""
+    """Dense maps of this process's images, again and again."""
 
     def __init__(
         self,
@@ -66,30 +70,33 @@ class _Maps:
         encoders: Mapping[str, DenseEncoder],
         store: FeatureStore,
     ) -> None:
-        self.evaluation, self.encoders, self.store = evaluation, encoders, store
+        self.evaluation, self.store = evaluation, store
+        self.of_image = store.maps(evaluation, encoders)
         self.kept: list[dict[str, Tensor]] | None = None
 
-    def all(self, keep: bool) -> Iterator[dict[str, Tensor]]:
-        """Maps by encoder, image by image; ``keep`` those that will be asked for again."""
+    def all(self, keep: bool) -> Iterator[tuple[int, dict[str, Tensor]]]:
+        """Image and its maps by encoder, in order; ``keep`` those that will be asked for again."""
+        stream = ImageStream(len(self.evaluation.dataset), track=self.evaluation.track)
         if self.kept is not None:
-            yield from self.kept
+            yield from zip(stream.missing, self.kept, strict=True)
             return
         kept: list[dict[str, Tensor]] | None = [] if keep else None
-        for one in self.store.maps(self.evaluation, self.encoders):
+        for index in stream:
+            one = self.of_image(index)
             if kept == []:
-                size = sum(value.nbytes for value in one.values()) * len(self.evaluation.dataset)
+                size = sum(value.nbytes for value in one.values()) * len(stream.missing)
                 if size > KEPT_BYTES:
                     kept = None
                     self._say_that_none_is_kept(size)
             if kept is not None:
                 kept.append(one)
-            yield one
+            yield index, one
         self.kept = kept
 
     def _say_that_none_is_kept(self, size: int) -> None:
         again = 'read again' if self.store.folder is not None else 'computed twice (or --cache-dir)'
         print_log(
-            f'dense maps of {size / 2**30:.0f} GiB are not held in memory but {again}',
+            f'dense maps of {size / 2**30:.1f} GiB are not held in memory but {again}',
             logger='current',
             level=logging.WARNING,
         )

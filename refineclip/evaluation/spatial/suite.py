@@ -102,6 +102,12 @@ class SpatialSuite:
             if turn < measure.num_passes:
                 measure.update(turn, index, tokens)
 
+    def meet(self, turn: int) -> None:
+        """Bring together what processes gathered in a pass that they shared the images of."""
+        for measure in self.measures.values():
+            if turn < measure.num_passes:
+                measure.meet(turn)
+
     def scores(self) -> dict[str, ImageScores]:
         """Scores by measure, once all images have passed.
 

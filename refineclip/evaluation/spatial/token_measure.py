@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from refineclip.evaluation.bootstrap import ImageScores
+from refineclip.evaluation.streams.meeting import add_up, widest
 
 Labels = Sequence[NDArray[np.integer]]
 
@@ -39,6 +41,14 @@ class TokenMeasure(ABC):
             turn: Which pass this is, from 0.
             index: Position of the image among the labels.
             tokens: (N, D), L2-normalised along D.
+        """
+
+    @abstractmethod
+    def meet(self, turn: int) -> None:
+        """Bring together what processes gathered in a pass that they shared the images of.
+
+        Args:
+            turn: Which pass this was, from 0.
         """
 
     @abstractmethod
@@ -118,5 +128,12 @@ class TokenSample:
         start, stop = self.starts[index], self.starts[index + 1]
         first, last = np.searchsorted(self.sorted, (start, stop))
         if self.tokens is None:
-            self.tokens = kept.new_empty(len(self.order), kept.shape[1])
+            self.tokens = kept.new_zeros(len(self.order), kept.shape[1])
         self.tokens[self.order[first:last]] = kept[self.sorted[first:last] - start]
+
+    def meet(self) -> None:
+        """Bring together what the processes gathered, each of other images."""
+        width = widest(0 if self.tokens is None else self.tokens.shape[1])
+        if self.tokens is None:
+            self.tokens = torch.zeros(len(self.order), width)
+        add_up(self.tokens)
