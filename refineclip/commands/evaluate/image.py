@@ -81,7 +81,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='prompts of class names: imagenet, photo or vild (default: imagenet, 80 prompts)',
     )
     text.add_argument(
-        '--cache-dir', type=Path, metavar='DIR', help='keep embeddings of class names here'
+        '--cache-dir', type=Path, metavar='DIR', help='keep embeddings here for the next call'
     )
     photos = parser.add_argument_group("photos (default: the library's own for the tower)")
     photos.add_argument('--image-size', type=int, help='side in pixels (default: native size)')

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
     from refineclip.evaluation import ImageScores
     from refineclip.evaluation.image_level.embeddings import ImageEmbeddings, ImageTransform
 
-# Names are embedded, and cached, in pieces, so that progress shows.
-_PIECE = 64
+# Texts are embedded, and those of names cached, in pieces, so that progress shows.
+_NAMES, _CAPTIONS = 64, 256
 
 
 class ImageGuard:
@@ -90,7 +91,8 @@ class ImageGuard:
             self.args.batch_size,
             self.args.num_workers,
             self.args.device,
-            progress(f'{len(paths)} images'),
+            progress(f'{len(paths)} images, batches of {self.args.batch_size}'),
+            self.args.cache_dir,
         )
         if self.args.compare is not None and len(embedded.kept) < 2:
             raise ValueError(
@@ -125,14 +127,10 @@ class ImageGuard:
         return {name: one.scores for name, one in results.items()}, facts
 
     def _embed_names(self, names: list[str]) -> Tensor:
-        import torch
-
         from refineclip.encoders.text.embedder import TextEmbedder
 
         embedder = TextEmbedder(self.clip, self.args.templates, self.args.cache_dir)
-        pieces = range(0, len(names), _PIECE)
-        track = progress(f'{len(names)} class names')
-        return torch.cat([embedder.embed(names[i : i + _PIECE]) for i in track(pieces)])
+        return _in_pieces(names, _NAMES, embedder.embed, 'class names')
 
     def retrieve(
         self, captions: CocoCaptions
@@ -140,8 +138,9 @@ class ImageGuard:
         """Retrieve captions and images: scores by row, and facts for the json."""
         from refineclip.evaluation.image_level.retrieval import embed_captions, retrieval_recall
 
-        track = progress(f'{len(captions.captions)} captions')
-        text = embed_captions(self.clip, captions.captions, track=track)
+        text = _in_pieces(
+            captions.captions, _CAPTIONS, partial(embed_captions, self.clip), 'captions'
+        )
         embedded = self.embed(captions.paths)
         chosen, owner = captions.select(embedded.kept)
         words = [captions.captions[row] for row in chosen]
@@ -170,6 +169,21 @@ class ImageGuard:
             'device': self.args.device,
             'batch_size': self.args.batch_size,
         }
+
+
+def _in_pieces(
+    texts: Sequence[str], size: int, embed: Callable[[Sequence[str]], Tensor], kind: str
+) -> Tensor:
+    """Embed texts ``size`` at a time; processes share them."""
+    import torch
+
+    from refineclip.evaluation.streams import ImageStream
+
+    pieces = [texts[first : first + size] for first in range(0, len(texts), size)]
+    stream = ImageStream(len(pieces), track=progress(f'{len(texts)} {kind}, {size} at a time'))
+    for number in stream:
+        stream.put(number, embed(pieces[number]))
+    return torch.cat(stream.gather())
 
 
 def text_weights(given: str | None, model: str, rows: Mapping[str, str]) -> str | None:

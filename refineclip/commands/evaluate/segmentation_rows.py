@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
-from mmengine.hooks import Hook
+from mmengine.dist import is_main_process
 from mmengine.registry import MODELS, DefaultScope, init_default_scope
 from mmengine.runner import Runner, load_checkpoint
 from mmseg.datasets import BaseSegDataset
@@ -22,16 +22,17 @@ from torch import nn
 from refineclip import __version__
 from refineclip.datasets.loader_settings import settle_workers
 from refineclip.encoders.text.name_files import read_json
+from refineclip.encoders.text.text_bank import from_first_process
 from refineclip.encoders.weights.weights_hash import weights_hash
 from refineclip.encoders.weights.whole_files import warn_made_anew
 from refineclip.evaluation.encoders import COLOUR, load_encoders
+from refineclip.evaluation.streams.test_loop import streamed
 from refineclip.segmentation import TextSegmentor
 from refineclip.segmentation.benchmarks.benchmark import Benchmark
 
 from ..config_options import override, read_config_file
-from .common import write_json
+from .common import progress, write_json
 
-SECONDS_BETWEEN_LINES = 10.0
 LABEL_LOADERS = ('LoadAnnotations', 'LoadSegLabels')
 
 
@@ -158,11 +159,13 @@ class SegmentationRows:
         settings = self._settings(row, benchmark, dataset)
         key = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()
         path = self.work_dir / row / f'{benchmark.protocol}_{benchmark.name}.json'
-        if (kept := _kept_result(path)) and kept.get('key') == key:
-            sys.stderr.write(f'{row}, {benchmark.name}: read from {path}\n')
+        kept: dict[str, Any] | None = from_first_process(lambda: _kept_result(path))
+        if kept and kept.get('key') == key:
+            if is_main_process():
+                sys.stderr.write(f'{row}, {benchmark.name}: read from {path}\n')
             return kept
         started = time.monotonic()
-        metrics, class_iou = self._test(row, benchmark)
+        metrics, class_iou = self._test(row, benchmark, settings)
         num_images = min(len(dataset), self.limit or len(dataset))
         scored = benchmark.num_classes or len(class_iou)
         found = {
@@ -215,7 +218,9 @@ class SegmentationRows:
             raise ValueError(f'expected a test pipeline with one of {LABEL_LOADERS}, got none')
         return steps
 
-    def _test(self, row: str, benchmark: Benchmark) -> tuple[dict[str, Any], list[float]]:
+    def _test(
+        self, row: str, benchmark: Benchmark, settings: Mapping[str, Any]
+    ) -> tuple[dict[str, Any], list[float]]:
         if thresholds := self._thresholds(benchmark):
             self.model.set_thresholds(**thresholds)
         loader = self.cfg.test_dataloader.to_dict()
@@ -234,7 +239,7 @@ class SegmentationRows:
             work_dir=str(self.work_dir / 'logs'),
             test_dataloader=loader,
             test_evaluator=benchmark.evaluator_cfg(),
-            test_cfg=self.cfg.get('test_cfg') or dict(type='TestLoop'),
+            test_cfg=streamed(self.cfg.get('test_cfg')),
             default_hooks=dict(logger=None, checkpoint=None, param_scheduler=None),
             custom_hooks=[dict(type='VocabularyHook')],
             default_scope=DefaultScope.get_current_instance().scope_name,
@@ -242,32 +247,10 @@ class SegmentationRows:
             experiment_name=f'{row}_{benchmark.name}_{time.monotonic_ns()}',
             visualizer=dict(type='Visualizer', name=f'none_{time.monotonic_ns()}'),
         )
-        runner.register_hook(ProgressHook(f'{row}, {benchmark.name}'))
+        runner.test_loop.keep(self.work_dir / row / 'images', settings)
+        runner.test_loop.track = progress(f'{row}, {benchmark.name}')
         metrics = runner.test()
         return metrics, runner.test_evaluator.metrics[0].class_iou
-
-
-class ProgressHook(Hook):
-    """Say on stderr how far a test is and how long it takes."""
-
-    def __init__(self, title: str) -> None:
-        self.title = title
-        self.started = self.last = 0.0
-
-    def before_test_epoch(self, runner: Runner) -> None:
-        """Start the clock."""
-        self.started = self.last = time.monotonic()
-
-    def after_test_iter(
-        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
-    ) -> None:
-        """Write a line now and then, and at the end."""
-        now, count, total = time.monotonic(), batch_idx + 1, len(runner.test_dataloader)
-        if now - self.last < SECONDS_BETWEEN_LINES and count < total:
-            return
-        self.last, rate = now, count / max(now - self.started, 1e-9)
-        left = time.strftime('%H:%M:%S', time.gmtime((total - count) / rate))
-        sys.stderr.write(f'{self.title}: {count}/{total} batches, {rate:.2f}/s, {left} to go\n')
 
 
 def _files(node: Any) -> dict[str, list[int]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..config_options import add_config_options, override, read_config_file
-from .common import check_writable, environment, format_table, write_json
+from .common import check_writable, environment, format_table, progress, write_json
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -63,8 +63,9 @@ def run(args: argparse.Namespace) -> int:
     runner = _build_runner(_load_config(args))
     classes = tuple(runner.test_loop.dataloader.dataset.metainfo['classes'])
     vocabularies = [swap.names(classes, i) for i in range(swap.num_rounds(classes))]
-    plain = _test(runner, None)
-    rounds = [_test(runner, names) for names in vocabularies]
+    settings = _settings(runner.cfg, args)
+    plain = _test(runner, None, settings)
+    rounds = [_test(runner, names, settings) for names in vocabularies]
     swapped = mean_scores(rounds)
     sys.stdout.write(_table(plain, swapped))
     if args.json is not None:
@@ -76,10 +77,12 @@ def run(args: argparse.Namespace) -> int:
 
 def _load_config(args: argparse.Namespace) -> Config:
     from refineclip.datasets.loader_settings import settle_workers
+    from refineclip.evaluation.streams.test_loop import streamed
 
     cfg = read_config_file(args.config)
     override(cfg, args.cfg_options)
     settle_workers(cfg)
+    cfg.test_cfg = streamed(cfg.get('test_cfg'))
     cfg.load_from = str(args.checkpoint)
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or str(Path('work_dirs') / args.config.stem)
     return cfg
@@ -106,13 +109,28 @@ def _build_runner(cfg: Config) -> Runner:
     return runner
 
 
-def _test(runner: Runner, names: tuple[str, ...] | None) -> dict[str, float]:
+def _settings(cfg: Config, args: argparse.Namespace) -> dict[str, Any]:
+    """Everything that decides what the metrics take from an image, beside names and data."""
+    from refineclip import __version__
+    from refineclip.evaluation.streams import describe_file
+
+    parts = ('model', 'test_dataloader', 'test_evaluator', 'custom_hooks')
+    settings = {part: cfg.get(part) for part in parts}
+    return dict(settings, version=__version__, checkpoint=describe_file(args.checkpoint))
+
+
+def _test(
+    runner: Runner, names: tuple[str, ...] | None, settings: Mapping[str, Any]
+) -> dict[str, float]:
     """Test with these names, or with the data set's own."""
     from refineclip.detection import DetVocabularyHook
 
     for hook in runner.hooks:
         if isinstance(hook, DetVocabularyHook):
             hook.vocabulary = names
+    loop = runner.test_loop
+    loop.keep(Path(runner.work_dir) / 'images', {**settings, 'names': names})
+    loop.track = progress('names' if names is None else 'synonyms')
     return dict(runner.test())
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,10 @@ from refineclip.datasets.image_io import BadImageError, read_image
 from refineclip.encoders.finite import check_finite
 from refineclip.encoders.sources import resolve_source
 from refineclip.encoders.towers.dense_vit import DenseViT
+from refineclip.encoders.weights.weights_hash import weights_hash
+
+from ..streams import ImageStream, ResultStore, describe_file, digest
+from ..streams.image_stream import Track
 
 RESIZE_MODES = ('shortest', 'longest', 'squash')
 INTERPOLATIONS = ('bicubic', 'bilinear')
@@ -129,13 +133,15 @@ def embed_images(
     batch_size: int = 64,
     num_workers: int = 0,
     device: str | torch.device = 'cpu',
-    track: Callable[[Iterable[Any]], Iterable[Any]] = iter,
+    track: Track | None = None,
+    cache_dir: str | Path | None = None,
 ) -> ImageEmbeddings:
     """Embed image files with several encoders in one pass.
 
     Encoders whose ``visual`` is one module run it once, as
     :func:`~refineclip.evaluation.encoders.load_encoders` arranges for equal weights. A file that
-    cannot be read is skipped for all of them, named in a warning and counted.
+    cannot be read is skipped for all of them, named in a warning and counted. Processes share the
+    batches, so all of them have to call this; the embeddings of all images are held, no image is.
 
     Args:
         encoders: By name.
@@ -145,32 +151,66 @@ def embed_images(
         num_workers: Processes that read files; 0 reads in this one.
         device: Where the encoders are.
         track: Wraps the loop over batches, to show progress.
+        cache_dir: Folder where the embeddings of each batch are kept, so that a call that was
+            stopped goes on; None keeps nothing.
 
     Raises:
         ValueError: If no file can be read, or an embedding is not finite.
     """
     towers = {name: id(getattr(one, 'visual', one)) for name, one in encoders.items()}
     unique = {tower: name for name, tower in reversed(towers.items())}
-    rows: dict[int, list[Tensor]] = {tower: [] for tower in unique}
-    loader = DataLoader(
-        _Files(paths, transform), batch_size, num_workers=num_workers, collate_fn=_collate
+    batches = [
+        list(range(len(paths)))[i : i + batch_size] for i in range(0, len(paths), batch_size)
+    ]
+    stream = _stream(
+        [encoders[name] for name in unique.values()], paths, batches, transform, cache_dir, track
     )
-    kept: list[int] = []
-    bad: list[tuple[str, str]] = []
-    for indices, images, reasons in track(loader):
-        bad += [(str(paths[index]), reason) for index, reason in reasons]
-        if not indices:
-            continue
-        kept += indices
-        for tower, name in unique.items():
+    loader = DataLoader(
+        _Files(paths, transform),
+        batch_sampler=[batches[number] for number in stream.missing],
+        num_workers=num_workers,
+        collate_fn=_collate,
+    )
+    for number, (indices, images, reasons) in zip(stream, loader, strict=True):
+        first, rows = batches[number][0], []
+        for name in unique.values() if indices else ():
             embedded = encoders[name].image_embedding(images.to(device)).float().cpu()
-            sources = [paths[index] for index in indices]
-            check_finite(embedded, 'image embeddings', sources, name)
-            rows[tower].append(F.normalize(embedded, dim=1))
+            check_finite(embedded, 'image embeddings', [paths[index] for index in indices], name)
+            rows.append(F.normalize(embedded, dim=1))
+        # By their place in the batch, which may be another among other files.
+        kept = [index - first for index in indices]
+        bad = [[index - first, reason] for index, reason in reasons]
+        stream.put(number, {'kept': kept, 'bad': bad, 'rows': rows})
+    found = list(zip((batch[0] for batch in batches), stream.gather(), strict=True))
+    bad = [(str(paths[first + i]), reason) for first, one in found for i, reason in one['bad']]
     _tell_bad(bad, len(paths))
-    joined = {tower: torch.cat(parts) for tower, parts in rows.items()}
-    features = {name: joined[tower] for name, tower in towers.items()}
-    return ImageEmbeddings(features, np.array(kept, dtype=np.int64), tuple(bad))
+    parts = [one['rows'] for _, one in found if one['rows']]
+    joined = {t: torch.cat([rows[i] for rows in parts]) for i, t in enumerate(unique)}
+    return ImageEmbeddings(
+        {name: joined[tower] for name, tower in towers.items()},
+        np.array([first + i for first, one in found for i in one['kept']], dtype=np.int64),
+        tuple(bad),
+    )
+
+
+def _stream(
+    encoders: Sequence[Any],
+    paths: Sequence[str | Path],
+    batches: Sequence[Sequence[int]],
+    transform: ImageTransform,
+    cache_dir: str | Path | None,
+    track: Track | None,
+) -> ImageStream:
+    """The batches that this process has to embed."""
+    if cache_dir is None:
+        return ImageStream(len(batches), track=track)
+    settings = dict(
+        kind='image embeddings',
+        towers=[weights_hash(getattr(one, 'visual', one)) for one in encoders],
+        transform=asdict(transform),
+    )
+    keys = [digest([describe_file(paths[index]) for index in batch]) for batch in batches]
+    return ImageStream(keys, ResultStore(cache_dir, settings), track)
 
 
 class _Files(Dataset[Item]):

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -24,7 +23,6 @@ def embed_captions(
     clip: TextCLIP,
     captions: Sequence[str],
     batch_size: int = 256,
-    track: Callable[[Iterable[Any]], Iterable[Any]] = iter,
 ) -> Tensor:
     """Embed captions word for word, without any template.
 
@@ -32,7 +30,6 @@ def embed_captions(
         clip: Model with a text tower, on any device.
         captions: M sentences; what exceeds the tower's context is cut off, as the tokenizer does.
         batch_size: Captions per forward pass.
-        track: Wraps the loop over batches, to show progress.
 
     Returns:
         (M, D) float32 on the CPU, L2-normalised.
@@ -47,7 +44,7 @@ def embed_captions(
     was_training = text.training
     text.eval()
     rows = []
-    for first in track(range(0, len(captions), batch_size)):
+    for first in range(0, len(captions), batch_size):
         tokens = clip.tokenizer(list(captions[first : first + batch_size])).to(device)
         rows.append(F.normalize(encode_prompts(text, tokens).float(), dim=1).cpu())
     text.train(was_training)

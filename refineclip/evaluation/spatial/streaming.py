@@ -9,12 +9,13 @@ from mmengine.logging import print_log
 from torch import Tensor
 from torch.nn import functional as F
 
+from refineclip.encoders.text.text_bank import from_first_process
+
 from ..bootstrap import ImageScores
 from ..encoders.shared_trunk import DenseEncoder
 from ..feature_store import FeatureStore
 from ..panoptic_evaluation import PanopticEvaluation
 from ..streams import ImageStream
-from ..streams.meeting import from_main
 from .suite import SpatialSuite
 
 # Maps are kept in memory between passes up to this, and else computed again.
@@ -58,7 +59,7 @@ def stream_spatial_scores(
                 suites[name].update(turn, index, tokens)
         for suite in suites.values():
             suite.meet(turn)
-    return from_main(lambda: {name: suite.scores() for name, suite in suites.items()})
+    return from_first_process(lambda: {name: suite.scores() for name, suite in suites.items()})
 
 
 class _Maps:

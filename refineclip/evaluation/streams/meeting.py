@@ -1,25 +1,11 @@
-"""What processes of one evaluation do together, beside sharing its images."""
+"""Sums over the processes of one evaluation."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeVar
-
 import torch
-from mmengine.dist import all_reduce, broadcast_object_list, get_world_size, is_main_process
+from mmengine.dist import all_reduce, get_world_size
 from numpy.typing import NDArray
 from torch import Tensor
-
-T = TypeVar('T')
-
-
-def from_main(make: Callable[[], T]) -> T:
-    """Let the first process make something, and give it to all."""
-    if get_world_size() == 1:
-        return make()
-    found = [make() if is_main_process() else None]
-    broadcast_object_list(found)
-    return found[0]  # type: ignore[return-value]  # the first process has put it there
 
 
 def add_up(*values: Tensor | NDArray) -> None:
