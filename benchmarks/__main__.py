@@ -5,6 +5,7 @@
     python -m benchmarks --quick           toy sizes, seconds: does everything run?
     python -m benchmarks table             the stored rows as markdown (--write PAGE: into a page)
     python -m benchmarks gpu ...           training steps of a config on a GPU (or, toy, a CPU)
+    python -m benchmarks slopes ...        evaluations: time and memory against images
     python -m benchmarks chaos ...         kills, cut files, full disks, hostile inputs
     python -m benchmarks data-scale ...    start and workers' memory with 118,287 images
 
@@ -120,6 +121,10 @@ def main(argv: list[str]) -> int:
         from .gpu import main as gpu
 
         return gpu(argv[1:])
+    if argv[:1] == ['slopes']:
+        from .slopes.command import main as slopes
+
+        return slopes(argv[1:])
     if argv[:1] == ['chaos']:
         from .chaos.command import main as chaos
 

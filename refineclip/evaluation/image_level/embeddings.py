@@ -179,8 +179,8 @@ def embed_images(
             rows.append(F.normalize(embedded, dim=1))
         # By their place in the batch, which may be another among other files.
         kept = [index - first for index in indices]
-        bad = [[index - first, reason] for index, reason in reasons]
-        stream.put(number, {'kept': kept, 'bad': bad, 'rows': rows})
+        missed = [[index - first, reason] for index, reason in reasons]
+        stream.put(number, {'kept': kept, 'bad': missed, 'rows': rows})
     found = list(zip((batch[0] for batch in batches), stream.gather(), strict=True))
     bad = [(str(paths[first + i]), reason) for first, one in found for i, reason in one['bad']]
     _tell_bad(bad, len(paths))

@@ -1,0 +1,1 @@
+"""How time and memory of evaluations grow with the number of images."""
