@@ -63,9 +63,13 @@ class Pilot:
         num_train: Photos of train2017 to learn from, without labels.
         num_unlabeled: Photos of unlabeled2017 to learn from.
         num_labelled: Photos of train2017 whose labels fit the text heads.
+        epoch_steps: Steps of an epoch.
+        epochs: Epochs of stage 2, saved one by one; None for those of the configs, whose end alone
+            is saved.
     """
 
     num_train, num_unlabeled, num_labelled = 100, 28, 100
+    epoch_steps = 16
 
     def __init__(self, args: argparse.Namespace) -> None:
         self.coco: Path = args.data / 'coco'
@@ -76,6 +80,7 @@ class Pilot:
         self.smoke: bool = args.smoke
         self.refiner_regions: int = args.refiner_regions
         self.plain_scd: bool = args.plain_scd
+        self.epochs: int | None = 2 if args.smoke and args.epochs else args.epochs
         self.out.mkdir(parents=True, exist_ok=True)
         self.clock = self.out / 'seconds.json'
         self.seconds: dict[str, float] = (
@@ -133,11 +138,24 @@ class Pilot:
     def checkpoint(self, run: str, seed: int) -> Path:
         """Train one run with one seed unless that is done; return its checkpoint."""
         config = STAGES[run][0]
-        folder = self.out / f'{config}_seed{seed}'
-        return self.train(f'{run}, seed {seed}', config, folder, lambda: self.options(run, seed))
+        epochs = None if run in STAGE_1 else self.epochs
+        folder = self.folder(config, seed, epochs)
+        return self.train(
+            f'{run}, seed {seed}', config, folder, lambda: self.options(run, seed), epochs
+        )
+
+    def folder(self, name: str, seed: int, epochs: int | None) -> Path:
+        """The work_dir of a run."""
+        length = '' if epochs is None else f'_{epochs}-epochs'
+        return self.out / f'{name}{length}_seed{seed}'
 
     def train(
-        self, name: str, config: str, folder: Path, options: Callable[[], dict[str, Any]]
+        self,
+        name: str,
+        config: str,
+        folder: Path,
+        options: Callable[[], dict[str, Any]],
+        epochs: int | None = None,
     ) -> Path:
         """Train a config of configs/pilot in a folder unless that is done; return its checkpoint.
 
@@ -146,16 +164,17 @@ class Pilot:
             config: Name of the config, without its suffix.
             folder: Its work_dir.
             options: Makes what follows --cfg-options, training first what that needs.
+            epochs: Its length where every epoch is saved; None where the end alone is.
         """
-        # The configs save at the end only.
-        if saved := list(folder.glob('epoch_*.pth')):
+        last = f'epoch_{"*" if epochs is None else epochs}.pth'
+        if saved := list(folder.glob(last)):
             return saved[0]
         folder.mkdir(parents=True, exist_ok=True)
         command = [str(ROOT / 'tools/train.py'), str(ROOT / 'configs/pilot' / (config + SUFFIX))]
         command += ['--work-dir', str(folder), '--cfg-options']
         command += [f'{key}={value}' for key, value in options().items()]
         self.call(name, command, folder / 'train.log')
-        return next(folder.glob('epoch_*.pth'))
+        return next(folder.glob(last))
 
     def options(self, run: str, seed: int) -> dict[str, Any]:
         """What a run lays over its config; trains the Refiner that it needs."""
@@ -172,13 +191,25 @@ class Pilot:
             options['model.max_regions_per_image'] = self.refiner_regions
         elif self.plain_scd:
             options |= {f'model.scd.{key}': value for key, value in PLAIN_SCD.items()}
-        if needs_refiner:
-            options['model.refiner.checkpoint'] = self.checkpoint(bars.REFINER, seed)
         if self.smoke:
             options['train_cfg.max_epochs'] = 1
+        if self.epochs is not None and run not in STAGE_1:
+            options |= self.schedule(self.epochs)
+        if needs_refiner:
+            options['model.refiner.checkpoint'] = self.checkpoint(bars.REFINER, seed)
         if needs_head:
             options['model.text_head'] = self.cls_head
         return options
+
+    def schedule(self, epochs: int) -> dict[str, Any]:
+        """Options that stretch stage 2 and its cosine, and save every epoch."""
+        steps, warmup = epochs * self.epoch_steps, 8
+        return {
+            'train_cfg.max_epochs': epochs,
+            'param_scheduler.1.end': steps,
+            'param_scheduler.1.T_max': steps - warmup,
+            'default_hooks.checkpoint.interval': 1,
+        }
 
     def encoder(self, run: str | None = None, seed: int = 0) -> RefinerCLIP:
         """Load what a run has trained; the frozen encoder without a run."""
@@ -266,6 +297,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--plain-scd', action='store_true', help='SCD as it was before docs/search.md'
     )
+    parser.add_argument(
+        '--epochs', type=int, help='epochs of stage 2, 16 steps each (default: 3, of the configs)'
+    )
     parser.add_argument('--smoke', action='store_true', help='a few photos, one epoch')
     args = parser.parse_args(argv)
     need_data(parser, args.data)
@@ -293,6 +327,7 @@ def main() -> int:
         f'{" ".join(map(str, args.seeds))} --threads {args.threads} '
         f'--refiner-regions {args.refiner_regions}'
         + ' --plain-scd' * args.plain_scd
+        + (f' --epochs {args.epochs}' if args.epochs else '')
         + ' --smoke' * args.smoke,
     }
     (args.out / 'results.json').write_text(json.dumps(results, indent=1) + '\n')

@@ -26,6 +26,8 @@ CANDIDATES: dict[str, dict[str, Any]] = {
         'loss_weight': 0.4,
     },
 }
+# What is searched at three times the length, in the form that the search of 48 steps picked.
+LONG_CANDIDATES = ('min-max, tau .2, weight .4', 'min-max, tau .2, weight 1')
 
 # Measure -> (difference to RLA, its standard error), of each seed.
 Differences = Mapping[str, Sequence[tuple[float, float]]]

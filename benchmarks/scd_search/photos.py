@@ -18,6 +18,7 @@ from refineclip.encoders.text.text_head import TextHead
 
 REGION = 'box'
 HELD_OUT = slice(50, None)
+SHORT, LONG = 4, 12  # epochs of 48 and of 144 steps
 
 
 class TunePilot(Pilot):
@@ -27,14 +28,22 @@ class TunePilot(Pilot):
         data: Folder with coco/, weights/ and text_embeddings/.
         out: Folder to fill.
         smoke: A few photos, one epoch.
+        epochs: Epochs of stage 2, of 12 steps.
     """
 
     num_train, num_unlabeled, num_labelled = 50, 46, 50
+    epoch_steps = 12
 
-    def __init__(self, data: Path, out: Path, smoke: bool) -> None:
+    def __init__(self, data: Path, out: Path, smoke: bool, epochs: int) -> None:
         super().__init__(
             argparse.Namespace(
-                data=data, out=out, threads=1, smoke=smoke, refiner_regions=4, plain_scd=False
+                data=data,
+                out=out,
+                threads=1,
+                smoke=smoke,
+                refiner_regions=4,
+                plain_scd=False,
+                epochs=None if epochs == SHORT else epochs,
             )
         )
         self.write_image_list()
@@ -47,16 +56,17 @@ class TunePilot(Pilot):
         return self.train(
             f'{run}, seed {seed}',
             'r-sc-rla',
-            self.out / f'candidate{number}_seed{seed}',
+            self.folder(f'candidate{number}', seed, self.epochs),
             lambda: self.options(run, seed),
+            self.epochs,
         )
 
     def options(self, run: str, seed: int) -> dict[str, Any]:
         """As in the pilot; as many steps, though an epoch has 12 instead of 16."""
         options = super().options(bars.R_SC_RLA if run in CANDIDATES else run, seed)
         options |= {f'model.scd.{key}': value for key, value in CANDIDATES.get(run, {}).items()}
-        if not self.smoke:
-            options['train_cfg.max_epochs'] = 10 if run in STAGE_1 else 4
+        if not self.smoke and (run in STAGE_1 or self.epochs is None):
+            options['train_cfg.max_epochs'] = 10 if run in STAGE_1 else SHORT
         return options
 
 
@@ -69,19 +79,19 @@ def _evaluation(data: Path, text_file: Path, smoke: bool) -> PilotEvaluation:
     )
 
 
-def prepare(data: Path, out: Path, smoke: bool) -> None:
+def prepare(data: Path, out: Path, smoke: bool, epochs: int) -> None:
     """Fit the text heads on the photos that are not measured on."""
-    TunePilot(data, out, smoke).fit_heads()
+    TunePilot(data, out, smoke, epochs).fit_heads()
 
 
-def train(data: Path, out: Path, smoke: bool, run: str, seed: int) -> None:
+def train(data: Path, out: Path, smoke: bool, epochs: int, run: str, seed: int) -> None:
     """Train one run."""
-    TunePilot(data, out, smoke).checkpoint(run, seed)
+    TunePilot(data, out, smoke, epochs).checkpoint(run, seed)
 
 
-def measure(data: Path, out: Path, smoke: bool, run: str | None, seed: int) -> Scores:
+def measure(data: Path, out: Path, smoke: bool, epochs: int, run: str | None, seed: int) -> Scores:
     """Measure what a run has trained, the frozen encoder without a run, on held-out photos."""
-    pilot = TunePilot(data, out, smoke)
+    pilot = TunePilot(data, out, smoke, epochs)
     evaluation = _evaluation(data, pilot.text_file, smoke)
     maps = evaluation.maps(pilot.encoder(run, seed))
     head = TextHead.load(pilot.cls_head)

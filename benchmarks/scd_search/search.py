@@ -24,13 +24,14 @@ import drawn
 import photos
 import tables
 import torch
-from candidates import CANDIDATES, SEEDS
+from candidates import CANDIDATES, LONG_CANDIDATES, SEEDS
 from rich.console import Console
 from run import need_data
 
 from refineclip.commands.demo.steps import Step, run_steps
 
-WORLDS = {'photos': photos, 'drawn world': drawn}
+LONG = 'photos, 144 steps'
+WORLDS = {'photos': photos, LONG: photos, 'drawn world': drawn}
 
 
 def plan(world: str, chosen: Sequence[str], common: tuple[Any, ...]) -> list[Step]:
@@ -68,10 +69,14 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--data', type=Path, required=True, help='as for benchmarks/real_pilot')
     parser.add_argument('--out', type=Path, default=Path('work_dirs/scd_search'))
     parser.add_argument(
-        '--worlds', nargs='+', choices=WORLDS, default=list(WORLDS), help='photos decide'
+        '--worlds', nargs='+', choices=WORLDS, default=list(WORLDS), help='the longer photos decide'
     )
     parser.add_argument(
-        '--candidates', type=int, default=len(CANDIDATES), help='the first N only', metavar='N'
+        '--candidates',
+        type=int,
+        default=len(CANDIDATES),
+        help='the first N only, but for the longer photos',
+        metavar='N',
     )
     parser.add_argument('--jobs', type=int, default=1, help='processes of one thread each')
     parser.add_argument('--smoke', action='store_true', help='a few images and steps')
@@ -84,15 +89,18 @@ def main() -> int:
     """Train and measure what is not done, write the tables, print the pick."""
     args = parse_args()
     torch.set_num_threads(1)
+    on_photos = (args.data, args.out / 'photos', args.smoke)
     common = {
-        'photos': (args.data, args.out / 'photos', args.smoke),
+        'photos': (*on_photos, photos.SHORT),
+        LONG: (*on_photos, photos.LONG),
         'drawn world': (args.out / 'drawn', args.smoke),
     }
-    chosen = list(CANDIDATES)[: args.candidates]
-    steps = [step for world in args.worlds for step in plan(world, chosen, common[world])]
+    first = list(CANDIDATES)[: args.candidates]
+    chosen = {world: LONG_CANDIDATES if world == LONG else first for world in args.worlds}
+    steps = [step for world in args.worlds for step in plan(world, chosen[world], common[world])]
     found = run_steps(steps, args.jobs, Console(), args.out / 'steps')
     results = {
-        world: tables.collect(rows_of(world, chosen, found), WORLDS[world].REGION)
+        world: tables.collect(rows_of(world, chosen[world], found), WORLDS[world].REGION)
         for world in args.worlds
     }
     (args.out / 'results.json').write_text(json.dumps(results, indent=1) + '\n')
