@@ -81,7 +81,7 @@ def markdown(results: Mapping[str, Any]) -> str:
     for title, world in results.items():
         parts += [
             f'### {title.capitalize()}',
-            'Values, mean over seeds 0 and 1:',
+            f'Values, mean over {len(world["values"][bars.RLA])} seed(s):',
             value_table(world),
             'Differences to RLA, with one standard error:',
             difference_table(world),
