@@ -15,11 +15,12 @@ normalised ones back. Every ``*_figure`` returns a matplotlib ``Figure``; ``save
   interval=100, num_images=3, image_size=None)`` draws it while a stage trains
 - ``name_pixels(dense, text, size, head=None, owner=None, prob_thd=0)``,
   ``segmentation_figure(images, labels, names)``
+- ``front_figure(rows, titles, caption='', rival=None, paths=None)``
 - ``metric_figure(rows, titles=None, caption='')``, ``read_scalars(path)``,
   ``training_curves_figure(runs, keys, caption='')``
-- ``write_report(path, title, sections)`` of :mod:`refineclip.visualization.report`, with its
-  ``Section(title, blocks)``, ``Paragraph(text)``, ``Table(columns, rows, caption, align)`` and
-  ``Figure(figure, alt, caption)``
+- ``write_report(path, title, sections, lead=())`` of :mod:`refineclip.visualization.report`, with
+  its ``Section(title, blocks)``, ``Paragraph(text)``, ``Table(columns, rows, caption, align)``,
+  ``Figure(figure, alt, caption)`` and ``Folded(title, blocks)``
 
 Only ``tsne_figure`` needs scikit-learn.
 """
@@ -28,6 +29,7 @@ from .affinity_maps import affinity, affinity_figure, cosine_colours, cosine_lim
 from .context_curve import RefiningCurve, refining_curve
 from .context_curve_figure import refining_curve_figure
 from .feature_strip import FeatureStripHook, feature_strip_figure, find_images
+from .front_figure import front_figure
 from .metric_plot import metric_figure
 from .object_scatter import pool_objects, tsne_figure
 from .pca_maps import PcaBasis, fit_pca, pca_figure
@@ -51,6 +53,7 @@ __all__ = [
     'find_images',
     'fit_pca',
     'fit_picture',
+    'front_figure',
     'metric_figure',
     'name_pixels',
     'naming_caption',

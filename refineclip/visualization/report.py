@@ -145,19 +145,39 @@ class Figure:
 
 
 @dataclass(frozen=True)
+class Folded:
+    """Parts that open on a click on their title, for those who want more.
+
+    Attributes:
+        title: What is seen before.
+        blocks: The parts.
+    """
+
+    title: str
+    blocks: Sequence[Block]
+
+    def html(self) -> str:
+        """A ``<details>``."""
+        body = '\n'.join(block.html() for block in self.blocks)
+        return f'<details>\n<summary>{escape(self.title)}</summary>\n{body}\n</details>'
+
+
+@dataclass(frozen=True)
 class Section:
     """A heading and what stands under it.
 
     Attributes:
         title: The heading.
-        blocks: :class:`Paragraph`, :class:`Table` and :class:`Figure` in order.
+        blocks: :class:`Paragraph`, :class:`Table`, :class:`Figure` and :class:`Folded` in order.
     """
 
     title: str
     blocks: Sequence[Block] = field(default_factory=tuple)
 
 
-def write_report(path: str | Path, title: str, sections: Sequence[Section]) -> Path:
+def write_report(
+    path: str | Path, title: str, sections: Sequence[Section], lead: Sequence[Block] = ()
+) -> Path:
     """Write sections as one self-contained html file, whole or not at all.
 
     Pictures are inside the file, there is no script and no request to anywhere; it is light or dark
@@ -167,6 +187,7 @@ def write_report(path: str | Path, title: str, sections: Sequence[Section]) -> P
         path: The file, ``.html``; folders are made.
         title: Head of the page.
         sections: Listed in a table of contents if there are two or more.
+        lead: What stands above the table of contents: the first screen.
 
     Returns:
         The path.
@@ -179,13 +200,13 @@ def write_report(path: str | Path, title: str, sections: Sequence[Section]) -> P
         raise ValueError(f'expected a file name that ends in .html, got {path}')
     if not sections:
         raise ValueError('expected one or more sections, got none')
-    page = _page(title, sections)
+    page = _page(title, sections, lead)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, lambda temporary: temporary.write_text(page, encoding='utf-8'))
     return path
 
 
-def _page(title: str, sections: Sequence[Section]) -> str:
+def _page(title: str, sections: Sequence[Section], lead: Sequence[Block]) -> str:
     contents = ''
     if len(sections) > 1:
         links = ''.join(
@@ -193,6 +214,7 @@ def _page(title: str, sections: Sequence[Section]) -> str:
             for number, section in enumerate(sections, 1)
         )
         contents = f'<nav aria-label="Contents"><ol>{links}</ol></nav>\n'
+    first = ''.join(f'{block.html()}\n' for block in lead)
     body = '\n'.join(
         f'<section id="section-{number}">\n<h2>{escape(section.title)}</h2>\n'
         + '\n'.join(block.html() for block in section.blocks)
@@ -205,5 +227,5 @@ def _page(title: str, sections: Sequence[Section]) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         '<meta name="color-scheme" content="light dark">\n<link rel="icon" href="data:,">\n'
         f'<title>{escape(title)}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n<main>\n'
-        f'<h1>{escape(title)}</h1>\n{contents}{body}\n</main>\n</body>\n</html>\n'
+        f'<h1>{escape(title)}</h1>\n{first}{contents}{body}\n</main>\n</body>\n</html>\n'
     )

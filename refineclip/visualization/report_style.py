@@ -40,10 +40,16 @@ tbody tr:nth-child(even) { background: var(--band); }
 figure { margin: 20px 0; }
 img { display: block; max-width: 100%; height: auto; background: #ffffff; border-radius: 6px; }
 figcaption { color: var(--soft); font-size: 0.92rem; max-width: 85ch; margin-top: 8px; }
+details { margin: 12px 0; }
+summary { cursor: pointer; color: var(--link); padding: 4px 0; }
 @media (max-width: 640px) {
   main { padding: 16px 12px 40px; }
   h1 { font-size: 1.4rem; }
   th, td { padding: 5px 8px; }
 }
-@media print { nav { display: none; } section { break-inside: avoid-page; } }
+@media print {
+  nav { display: none; }
+  details::details-content { content-visibility: visible; }
+  section { break-inside: avoid-page; }
+}
 """

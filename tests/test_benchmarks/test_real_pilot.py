@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -12,7 +13,7 @@ import pytest
 
 pytest.importorskip('sklearn', reason='the measures need scikit-learn')
 
-MODULES = ('bars', 'measures', 'report')
+MODULES = ('bars', 'measures', 'report', 'length_tables', 'length_figures')
 
 
 @pytest.fixture
@@ -78,3 +79,36 @@ def test_report_of_made_scores(pilot: dict[str, ModuleType]) -> None:
     )
     assert '| RLA | 4 | 0.3100 |' in page
     assert '| Refiner | 3 | +0.050+-0.000 |' in page
+
+
+def test_curves_over_the_length_of_alignment(pilot: dict[str, ModuleType], tmp_path: Path) -> None:
+    """Made scores: RLA loses .1 of every spatial measure, R-SC-RLA keeps it; boxes are level."""
+    from refineclip.evaluation import ImageScores
+
+    bars, tables, figures = (pilot[name] for name in ('bars', 'length_tables', 'length_figures'))
+
+    def scores(box: float, spatial: float) -> dict[str, ImageScores]:
+        spread = np.linspace(-0.01, 0.01, 10)
+        return {
+            name: ImageScores.from_values((box if 'box' in name else spatial) + spread)
+            for name in tables.MEASURES
+        }
+
+    runs, steps, seeds = (bars.RLA, bars.SC_RLA, bars.R_SC_RLA), (16, 32), (0, 1)
+    found = {tables.FROZEN: scores(0.1, 0.5)}
+    for seed in seeds:
+        found[tables.row_name(bars.REFINER, seed, 0)] = scores(0.1, 0.6)
+        found[tables.row_name(bars.RLA, seed, 32, 0.5)] = scores(0.2, 0.45)
+        for run in runs:
+            loss = 0.1 if run == bars.RLA else 0.0
+            found[tables.row_name(run, seed, 16)] = scores(0.2, 0.5 - loss / 2)
+            found[tables.row_name(run, seed, 32)] = scores(0.3, 0.5 - loss)
+    results = json.loads(json.dumps(tables.collect(found, seeds, runs, steps, [0.5])))
+    lines = tables.verdict_table(results).splitlines()[2:]
+    assert all(line.endswith('| 2 of 2 |') for line in lines)
+    assert lines[1] == ('| auc: R-SC-RLA at or above RLA | +0.100±0.000, +0.100±0.000 | 2 of 2 |')
+    page = tables.markdown(results)
+    row = next(line for line in page.splitlines() if line.startswith('| RLA | 32 |'))
+    assert row.split(' | ')[2:4] == ['0.300', '0.300']
+    figures.write(results, tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {'front.png', 'length.png'}

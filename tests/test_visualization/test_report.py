@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from refineclip.visualization import save_figure, write_report
-from refineclip.visualization.report import Figure, Paragraph, Section, Table
+from refineclip.visualization.report import Figure, Folded, Paragraph, Section, Table
 
 VOID = {'meta', 'link', 'img'}
 
@@ -109,3 +109,16 @@ def test_save_figure(tmp_path: Path) -> None:
     assert save_figure(figure(), tmp_path / 'c.svg').read_text().startswith('<?xml')
     with pytest.raises(ValueError, match='ends in one of'):
         save_figure(figure(), tmp_path / 'a.gif')
+
+
+def test_lead_stands_above_the_contents_and_folded_parts_are_closed(tmp_path: Path) -> None:
+    folded = Folded('more & more', [Paragraph('kept shut')])
+    sections = [Section('one', [folded]), Section('two')]
+    page = write_report(tmp_path / 'a.html', 'title', sections, [Paragraph('at once')]).read_text()
+    outline = Outline(page)
+    tags = [tag for tag, _ in outline.seen]
+    assert page.index('at once') < page.index('<nav') < page.index('<section')
+    assert tags.index('details') < tags.index('summary')
+    assert dict(outline.seen)['details'] == {}  # not open
+    assert 'more & more' in outline.texts
+    assert page.index('<summary>') < page.index('kept shut') < page.index('</details>')

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..help_text import command_parser
-from .claims import FROZEN, REFINER
+from .claims import FROZEN, REFINER, RLA
 
 if TYPE_CHECKING:
     from .measures import Setting
@@ -194,7 +194,17 @@ def plan(args: argparse.Namespace) -> tuple[list[Step], dict[str, list[str]]]:
     from ..microworld import SPLITS
     from .downstream import downstream_steps
     from .measures import TILES, build_row, context_scores, measure_row
-    from .runs import EXTRA, LONG_ONLY, REFINED, RUNS, run_checkpoint, run_folder, run_options
+    from .runs import (
+        BLENDS,
+        EXTRA,
+        LONG_ONLY,
+        REFINED,
+        RUNS,
+        blend_name,
+        run_checkpoint,
+        run_folder,
+        run_options,
+    )
     from .steps import Step
     from .training import train
 
@@ -223,7 +233,6 @@ def plan(args: argparse.Namespace) -> tuple[list[Step], dict[str, list[str]]]:
         if (args.quick and row in EXTRA) or (len(args.seeds) == 1 and row in LONG_ONLY):
             continue
         suffixes = [f', seed {seed}' for seed in args.seeds]
-        specs[row] = suffixes
         for seed, suffix in zip(args.seeds, suffixes, strict=True):
             needs = ('draw train', *([f'train {REFINER}{suffix}'] if method in REFINED else []))
             folder, options = run_folder(args, method, seed), run_options(args, method, seed)
@@ -231,21 +240,19 @@ def plan(args: argparse.Namespace) -> tuple[list[Step], dict[str, list[str]]]:
             seconds = TRAIN_SECONDS.get(method, STAGE_2_SECONDS)
             name = f'train {row}{suffix}'
             steps.append(Step(name, train, (method, options, folder, hooks), needs, seconds))
-            path = run_checkpoint(args, method, seed)
-            measured.append(
-                Step(
-                    f'measure {row}{suffix}',
-                    measure_row,
-                    (setting, str(path)),
-                    (name, 'draw val'),
-                    MEASURE_SECONDS,
-                )
-            )
+            path, after = str(run_checkpoint(args, method, seed)), (name, 'draw val')
+            wanted: dict[str, tuple[Any, ...]] = {row: (setting, path)}
+            if row == RLA:
+                wanted |= {blend_name(alpha): (setting, path, alpha) for alpha in BLENDS}
+            for one, arguments in wanted.items():
+                specs[one] = suffixes
+                name = f'measure {one}{suffix}'
+                measured.append(Step(name, measure_row, arguments, after, MEASURE_SECONDS))
     steps.append(
         Step(CONTEXTS, context_scores, (setting, *_contexts(args)), ('draw val',), CONTEXT_SECONDS)
     )
-    after = [] if left_out(args) else downstream_steps(args)
-    return steps + measured + after, specs
+    downstream = [] if left_out(args) else downstream_steps(args)
+    return steps + measured + downstream, specs
 
 
 def _strip(args: argparse.Namespace) -> list[dict[str, Any]]:

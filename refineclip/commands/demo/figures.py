@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from refineclip.datasets.coco_panoptic import PanopticImage
     from refineclip.evaluation.panoptic_evaluation import PanopticEvaluation
 
-NUM_IMAGES, NUM_OBJECT_IMAGES = 4, 120
+NUM_FIRST, NUM_IMAGES, NUM_OBJECT_IMAGES = 2, 4, 120
 DIFFERENCES = {
     'boxes_class_top1': 'boxes',
     'masks_class_top1': 'masks',
@@ -51,7 +51,7 @@ def make_figures(
     differences: Mapping[str, Mapping[str, tuple[float, float, float]]],
     curve: Any,
 ) -> Iterator[Chapter]:
-    """Draw every chapter of the report.
+    """Draw the first picture of the report, then every chapter.
 
     Args:
         args: Command line.
@@ -62,6 +62,7 @@ def make_figures(
     Yields:
         Title, figure and alternative text.
     """
+    yield from _maps(args, setting)
     shown = {
         row: {key: own[key] for key in DIFFERENCES if key in own}
         for row, own in differences.items()
@@ -75,7 +76,6 @@ def make_figures(
         metric_figure(shown, DIFFERENCES, caption),
         'Differences of all rows to the frozen CLIP in seven measures.',
     )
-    yield from _maps(args, setting)
     titles = {'gk': 'k-means over images, mIoU', 'knn': 'k-NN of tokens'}
     yield (
         'Refining without training',
@@ -99,6 +99,8 @@ def _maps(args: argparse.Namespace, setting: Setting) -> Iterator[Chapter]:
     with torch.inference_mode():
         maps = {row: [one.dense(x) for x in batch] for row, one in encoders.items()}
     names = ', '.join(encoders)
+    first = {row: own[:NUM_FIRST] for row, own in maps.items()}
+    yield 'First', pca_figure(pictures[:NUM_FIRST], first), f'Maps of {names} beside two images.'
     yield 'PCA maps', pca_figure(pictures, maps), f'Maps of {names} as colours beside the images.'
     points = [_centre(image) for image in images]
     yield (

@@ -18,6 +18,7 @@ import refineclip.distill  # noqa: F401  (registers the preprocessor)
 from refineclip.datasets.coco_captions import CocoCaptions
 from refineclip.datasets.coco_panoptic import CocoPanoptic
 from refineclip.datasets.microworld.vocabulary import NAMES, PROMPTS, SCENES
+from refineclip.distill.hooks.weight_ensemble_hook import blend_state
 from refineclip.encoders.build import build_clip
 from refineclip.encoders.text.embedder import TextEmbedder
 from refineclip.encoders.towers.dense_vit import DenseViT
@@ -143,12 +144,13 @@ def vocabulary(setting: Setting, classes: tuple[str, ...]) -> Tensor:
     return TextEmbedder(clip, ['{}']).embed([PROMPTS[name] for name in classes])
 
 
-def measure_row(setting: Setting, spec: str) -> Scores:
+def measure_row(setting: Setting, spec: str, alpha: float = 1.0) -> Scores:
     """Measure one encoder.
 
     Args:
         setting: What all rows share.
         spec: See :func:`build_row`.
+        alpha: Its share in a blend of its weights with the frozen ones.
 
     Returns:
         ``auc``, ``imk``, ``gk``, ``knn``, ``ridge``; for rows with a text space also what
@@ -156,6 +158,9 @@ def measure_row(setting: Setting, spec: str) -> Scores:
     """
     quiet_logging()
     encoder, data = build_row(setting, spec), evaluation(setting)
+    if alpha < 1:
+        frozen = build_row(setting, setting.pretrained)
+        encoder.load_state_dict(blend_state(encoder.state_dict(), frozen.state_dict(), alpha))
     maps = data.maps(encoder)
     scores = spatial_scores(data, maps, setting.num_starts)
     if spec == COLOUR:

@@ -10,13 +10,22 @@ from typing import Any
 import numpy as np
 
 from refineclip.evaluation.bootstrap import ImageScores
-from refineclip.visualization.report import Figure, Paragraph, Section, Table, write_report
+from refineclip.visualization import front_figure
+from refineclip.visualization.report import (
+    Figure,
+    Folded,
+    Paragraph,
+    Section,
+    Table,
+    write_report,
+)
 
 from ..evaluate.common import environment, format_table, write_json
 from . import claims, downstream
-from .claims import FROZEN, Judgement
+from .claims import FROZEN, R_SC_RLA, REFINER, REGION, RLA, SC_RLA, SPATIAL, Judgement
 from .figures import make_figures
 from .measures import Setting
+from .runs import BLENDS, blend_name
 
 Rows = Mapping[str, Sequence[Mapping[str, ImageScores]]]
 Downstream = Mapping[str, Mapping[str, Sequence[float]]]
@@ -39,6 +48,12 @@ LEGEND = (
     'text: auc (affinity within a segment), imk (k-means within images, mIoU), gk (k-means over '
     'all images, mIoU), knn and ridge (patch classification). Whole images: recall at 5 of '
     'captions by images and of images by captions. All between 0 and 1, higher is better.'
+)
+LEAD = (
+    'CLIP knows what is in a picture, but its tokens do not know where. Aligning them with regions '
+    '(RLA) lets words find things and blurs their outlines; distilling the correlations of the '
+    'original (SC-RLA), or of a Refiner that sharpens it first (R-SC-RLA), is meant to keep them. '
+    'Equal colours are equal tokens: what one thing is should have one colour, and an outline.'
 )
 WARNING = (
     'The microworld is drawn by a generator, and its CLIP has about one million parameters. These '
@@ -135,29 +150,54 @@ def write_results(
     }
     write_json(args.out / 'results.json', {**content, 'environment': environment()})
     command = f'python -m refineclip demo --seeds {" ".join(map(str, args.seeds))}'
+    (_, picture, alt), *chapters = make_figures(args, setting, differences(rows), curve)
+    lead = [
+        Paragraph(LEAD),
+        Figure(picture, alt),
+        *(Paragraph(one.headline) for one in judgements),
+        Figure(front(rows), 'Region accuracy against spatial quality of five rows.'),
+        Paragraph(WARNING, strong=True),
+    ]
     sections = [
+        Section('The five claims', _claims(args, judgements)),
+        Section('All numbers', [Folded('The table', [_table(rows)]), Paragraph(LEGEND)]),
+        *([] if downstream is None else [_downstream(downstream)]),
+        *(Section(title, [Figure(figure, text)]) for title, figure, text in chapters),
         Section(
-            'What this is',
+            'How it was made',
             [
-                Paragraph(WARNING, strong=True),
                 Paragraph(
                     f'Frozen CLIP, stage 1 (the Refiner), stage 2 (all variants from the same '
                     f'start), measured on images that no stage has seen. Command: {command}'
                     f'{" --quick" * args.quick}. Logs, configs and checkpoints of every run are '
                     f'below {args.out / "runs"}.'
-                ),
+                )
             ],
         ),
-        Section('Results', [_table(rows), Paragraph(LEGEND)]),
-        Section('The five claims', _claims(args, judgements)),
-        *([] if downstream is None else [_downstream(downstream)]),
-        *(
-            Section(title, [Figure(figure, alt)])
-            for title, figure, alt in make_figures(args, setting, differences(rows), curve)
-        ),
     ]
-    path = write_report(args.out / 'report.html', 'refineclip on the microworld', sections)
+    path = write_report(args.out / 'report.html', 'refineclip on the microworld', sections, lead)
     return path, judgements
+
+
+def front(rows: Rows) -> Any:
+    """Boxes against gk of the rows that the claims are about, and of RLA blended with CLIP."""
+    away = differences(rows)
+    base = {m: np.mean([one[m].value for one in rows[FROZEN]]) for m in (REGION, SPATIAL)}
+
+    def span(row: str, measure: str) -> tuple[float, float, float]:
+        value, low, high = away[row][measure] if row != FROZEN else (0.0, 0.0, 0.0)
+        return base[measure] + value, base[measure] + low, base[measure] + high
+
+    shown = [FROZEN, REFINER, RLA, SC_RLA, R_SC_RLA]
+    blends = [FROZEN, *(blend_name(alpha) for alpha in BLENDS), RLA]
+    rival = [(span(row, REGION)[0], span(row, SPATIAL)[0]) for row in blends]
+    return front_figure(
+        {row: (span(row, REGION), span(row, SPATIAL)) for row in shown},
+        ('region accuracy (boxes)', 'spatial quality (gk)'),
+        'Up and to the right is better. Bars: 95 % intervals of the difference to the frozen CLIP. '
+        'Dotted: the weights of RLA blended with those of the frozen CLIP, which costs nothing.',
+        ('RLA blended with CLIP', rival),
+    )
 
 
 def _table(rows: Rows) -> Table:
@@ -180,14 +220,14 @@ def _downstream(scores: Downstream) -> Section:
 def _claims(args: argparse.Namespace, judgements: Sequence[Judgement]) -> list[Any]:
     blocks: list[Any] = [Paragraph(criterion(args))]
     for one in judgements:
-        blocks.append(Paragraph(one.headline, strong=True))
+        blocks.append(Paragraph(one.headline))
         body = [
             [str(comparison), str(interval), verdict, decides]
             for decides, parts in (('yes', one.deciding), ('no', one.beside))
             for comparison, interval, verdict in parts
         ]
         columns = ['comparison', 'difference [95 %]', 'verdict', 'decides']
-        blocks.append(Table(columns, body, align='lrll'))
+        blocks.append(Folded('Numbers', [Table(columns, body, align='lrll')]))
     return blocks
 
 

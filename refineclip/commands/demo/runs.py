@@ -24,6 +24,13 @@ REFINED = ('r-sc-rla', 'r-sc-v', 'r-sc-rla-retention')
 EXTRA = ('RLA, 6 x 6 grid', 'R-SC-V')
 # Rows of the long form alone, so that the short one stays within ten minutes.
 LONG_ONLY = ('R-SC-RLA, retention',)
+# Shares of the student in blends of RLA with the original, the rival that costs nothing.
+BLENDS = (0.3, 0.5, 0.7)
+
+
+def blend_name(alpha: float) -> str:
+    """Row of a blend."""
+    return f'{RLA}, alpha {alpha}'
 
 
 def run_folder(args: argparse.Namespace, method: str, seed: int) -> Path:

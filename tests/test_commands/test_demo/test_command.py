@@ -33,7 +33,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
 def test_table_claims_and_report(finished):
     text, out = finished
     table = text[text.index('microworld  ') :]
-    for row in ('mean colour', 'random weights', 'frozen CLIP, block 4 of 5', 'SC-RLA', 'R-SC-RLA'):
+    rows = ('mean colour', 'random weights', 'frozen CLIP, block 4 of 5', 'SC-RLA', 'R-SC-RLA')
+    for row in (*rows, 'RLA, alpha 0.5'):
         assert f'\n{row}  ' in table
     for name in ('C1', 'C2', 'C3', 'C4', 'C5'):
         sentence = next(line for line in text.splitlines() if line.startswith(f'{name} '))
@@ -46,8 +47,24 @@ def test_table_claims_and_report(finished):
     assert 'none of these numbers means anything' in text
     assert text.strip().splitlines()[-2] == f'report: {out / "report.html"}'
     page = (out / 'report.html').read_text()
-    assert page.count('<img src="data:image/png;base64,') == 7
+    assert page.count('<img src="data:image/png;base64,') == 9
+    # The first screen: a picture, the claims and the front, before any table.
+    first, rest = page.split('<nav', 1)
+    assert first.count('<img') == 2
+    assert all(f'<p>{name} ' in first for name in ('C1', 'C2', 'C3', 'C4', 'C5'))
+    assert '<table' not in first
+    assert rest.count('<details>') == 6
     assert 'they say nothing about real images' in page
+
+
+def test_blend_of_nothing_is_the_frozen_clip(finished):
+    _, out = finished
+    setting = measures.Setting(out / 'data', num_starts=1)
+    spec = str(next((out / 'runs' / 'rla_seed0').glob('refined_*.pth')))
+    values = json.loads((out / 'results.json').read_text())['values']
+    blended = measures.measure_row(setting, spec, 0.0)
+    assert {key: one.value for key, one in blended.items()} == values['frozen CLIP'][0]
+    assert values['RLA, alpha 0.5'] != values['RLA']
 
 
 def test_json_holds_what_the_table_shows(finished):
