@@ -77,6 +77,11 @@ def measure(
     return evaluation.spatial_scores(maps) | evaluation.box_scores(maps, head)
 
 
+def seeds_of(args: argparse.Namespace) -> dict[str, list[int]]:
+    """Run -> its seeds."""
+    return {run: args.sc_rla_seeds if run == bars.SC_RLA else args.seeds for run in RUNS}
+
+
 def plan(args: argparse.Namespace, epochs: list[int]) -> list[Step]:
     """All steps; names of measures are read by :mod:`length_tables`."""
     prepared = Step('prepare', prepare, (args,), (), 300.0)
@@ -94,6 +99,8 @@ def plan(args: argparse.Namespace, epochs: list[int]) -> list[Step]:
         measured = Step(name, measure, (args, bars.REFINER, seed, 0), (refiner.name,), 30.0)
         steps += [refiner, measured]
         for run in RUNS:
+            if seed not in seeds_of(args)[run]:
+                continue
             train_name = f'train {run}, seed {seed}'
             needs, seconds = (refiner.name,), 70.0 * args.epochs
             steps.append(Step(train_name, train, (args, run, seed), needs, seconds))
@@ -115,6 +122,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--data', type=Path, required=True, help='folder with coco/ and weights/')
     parser.add_argument('--out', type=Path, default=Path('work_dirs/real_pilot'))
     parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2])
+    parser.add_argument(
+        '--sc-rla-seeds', type=int, nargs='*', metavar='SEED', help='fewer seeds for SC-RLA'
+    )
     parser.add_argument('--epochs', type=int, default=9, help='16 steps each')
     parser.add_argument('--every', type=int, default=3, help='epochs between two measures')
     parser.add_argument('--jobs', type=int, default=1, help='processes of one thread each')
@@ -122,6 +132,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.set_defaults(threads=1, refiner_regions=4, plain_scd=False)
     args = parser.parse_args(argv)
     need_data(parser, args.data)
+    if args.sc_rla_seeds is None:
+        args.sc_rla_seeds = args.seeds
+    if not set(args.sc_rla_seeds) <= set(args.seeds):
+        parser.error(f'--sc-rla-seeds: expected some of {args.seeds}, got {args.sc_rla_seeds}')
     if args.epochs < 1 or args.every < 1:
         parser.error(f'expected at least one epoch, got {args.epochs} and every {args.every}')
     return args
@@ -136,7 +150,7 @@ def main() -> int:
     store = args.out / 'length' / ('smoke' if args.smoke else f'{args.epochs}-epochs')
     found: dict[str, Any] = run_steps(plan(args, epochs), args.jobs, Console(), store)
     results = length_tables.collect(
-        found, args.seeds, RUNS, [epoch * Pilot.epoch_steps for epoch in epochs], BLENDS
+        found, seeds_of(args), [epoch * Pilot.epoch_steps for epoch in epochs], BLENDS
     )
     results['environment'] = report.environment(1)
     (args.out / 'length.json').write_text(json.dumps(results, indent=1) + '\n')

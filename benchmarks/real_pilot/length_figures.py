@@ -55,7 +55,7 @@ def length_figure(results: Mapping[str, Any]) -> Figure:
         clean_axes(axes)
         axes.set_title(title, fontsize=TITLE, color=INK)
         axes.axhline(results[bars.FROZEN][measure], color=INK, linestyle=(0, (5, 3)), linewidth=1.2)
-        for order, run in enumerate(NAMES):
+        for order, run in enumerate(results['curves']):
             colour, marker = series_style(order + 1)
             values = _values(results, run, measure)
             axes.fill_between(
@@ -86,7 +86,8 @@ def front(results: Mapping[str, Any], measure: str = 'auc') -> Figure:
     start = tuple(results[bars.FROZEN][name] for name in ('box', measure))
     rows: dict[str, tuple[Span, Span]] = {'frozen': tuple((v, v, v) for v in start)}
     paths = {}
-    for run, name in NAMES.items():
+    shown = {run: NAMES[run] for run in results['curves']}
+    for run, name in shown.items():
         steps = [_values(results, run, one).mean(0) for one in ('box', measure)]
         paths[name] = list(zip(*steps, strict=True))
         away = results['differences'][f'{run} - {bars.FROZEN}']
@@ -96,13 +97,13 @@ def front(results: Mapping[str, Any], measure: str = 'auc') -> Figure:
         tuple(mean(one[name] for one in of_seeds) for name in ('box', measure))
         for _, of_seeds in sorted(results['blends'].items(), key=lambda item: float(item[0]))
     ]
-    steps = ', '.join(map(str, results['steps']))
+    steps, count = ', '.join(map(str, results['steps'])), len(results['seeds'][bars.RLA])
     return front_figure(
         rows,
         (TITLES['box'], TITLES[measure]),
-        f'70 photos of val2017, means of {len(results["seeds"])} seeds; small points: after '
-        f'{steps} steps. Bars: 95 % intervals of the difference to the frozen map. Up and to the '
-        'right is better.',
+        f'70 photos of val2017, means of {count} seeds; small points: after {steps} '
+        'steps. Bars: 95 % intervals of the difference to the frozen map. Up and to the right is '
+        'better.',
         ('RLA blended with the original', [start, *blends, paths['RLA'][-1]]),
         paths,
     )

@@ -31,8 +31,7 @@ def row_name(run: str, seed: int, steps: int, alpha: float = 1.0) -> str:
 
 def collect(
     found: Mapping[str, Scores],
-    seeds: Sequence[int],
-    runs: Sequence[str],
+    seeds: Mapping[str, Sequence[int]],
     steps: Sequence[int],
     blends: Sequence[float],
 ) -> dict[str, Any]:
@@ -40,8 +39,7 @@ def collect(
 
     Args:
         found: Name of a measuring step -> its scores.
-        seeds: All seeds.
-        runs: All trained students.
+        seeds: Trained student -> its seeds; RLA has all.
         steps: Steps at which they were measured, ascending.
         blends: Shares of the last student of RLA in its blends.
     """
@@ -49,34 +47,36 @@ def collect(
     def values(name: str) -> dict[str, float]:
         return {measure: found[name][measure].value for measure in MEASURES}
 
-    last = steps[-1]
+    last, all_seeds = steps[-1], seeds[bars.RLA]
     differences = {}
-    for run in runs:
-        for against in (bars.FROZEN, *runs):
-            if run == against:
+    for run, own in seeds.items():
+        for against in (bars.FROZEN, *seeds):
+            shared = [seed for seed in own if seed in seeds.get(against, own)]
+            if run == against or not shared:
                 continue
             pairs = [
                 (
                     found[row_name(run, seed, last)],
                     found[FROZEN if against == bars.FROZEN else row_name(against, seed, last)],
                 )
-                for seed in seeds
+                for seed in shared
             ]
             differences[f'{run} - {against}'] = {
                 measure: [vars(paired_bootstrap(a[measure], b[measure])) for a, b in pairs]
                 for measure in MEASURES
             }
     return {
-        'seeds': list(seeds),
+        'seeds': {run: list(own) for run, own in seeds.items()},
         'steps': list(steps),
         bars.FROZEN: values(FROZEN),
-        bars.REFINER: [values(row_name(bars.REFINER, seed, 0)) for seed in seeds],
+        bars.REFINER: [values(row_name(bars.REFINER, seed, 0)) for seed in all_seeds],
         'curves': {
-            run: [[values(row_name(run, seed, step)) for step in steps] for seed in seeds]
-            for run in runs
+            run: [[values(row_name(run, seed, step)) for step in steps] for seed in own]
+            for run, own in seeds.items()
+            if own
         },
         'blends': {
-            str(alpha): [values(row_name(bars.RLA, seed, last, alpha)) for seed in seeds]
+            str(alpha): [values(row_name(bars.RLA, seed, last, alpha)) for seed in all_seeds]
             for alpha in blends
         },
         'differences': differences,
@@ -112,7 +112,9 @@ def difference_table(results: Mapping[str, Any]) -> str:
     """Paired differences at the last step, of each seed."""
     rows = []
     for name, of_measures in results['differences'].items():
-        for index, seed in enumerate(results['seeds']):
+        run, against = name.split(' - ')
+        own = [s for s in results['seeds'][run] if s in results['seeds'].get(against, [s])]
+        for index, seed in enumerate(own):
             found = [of_measures[measure][index] for measure in MEASURES]
             rows.append([name, str(seed), *(f'{d["value"]:+.3f}±{d["se"]:.3f}' for d in found)])
     return table(['difference', 'seed', *MEASURES], rows)
