@@ -49,10 +49,10 @@ def collect(
 
     last, all_seeds = steps[-1], seeds[bars.RLA]
     differences = {}
-    for run, own in seeds.items():
-        for against in (bars.FROZEN, *seeds):
+    for index, (run, own) in enumerate(seeds.items()):
+        for against in (bars.FROZEN, *list(seeds)[:index]):
             shared = [seed for seed in own if seed in seeds.get(against, own)]
-            if run == against or not shared:
+            if not shared:
                 continue
             pairs = [
                 (
@@ -101,7 +101,8 @@ def value_table(results: Mapping[str, Any]) -> str:
     ]
     for run, of_seeds in results['curves'].items():
         for index, step in enumerate(results['steps']):
-            rows.append([run, str(step), *cells([curve[index] for curve in of_seeds])])
+            name = f'{run}, {len(of_seeds)} seed{"s"[: len(of_seeds) - 1]}'
+            rows.append([name, str(step), *cells([curve[index] for curve in of_seeds])])
     for alpha, of_seeds in results['blends'].items():
         name = f'{bars.RLA}, blended {alpha} with the original'
         rows.append([name, str(results['steps'][-1]), *cells(of_seeds)])

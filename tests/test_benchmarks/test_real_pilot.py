@@ -109,7 +109,7 @@ def test_curves_over_the_length_of_alignment(pilot: dict[str, ModuleType], tmp_p
     assert all(line.endswith('| 2 of 2 |') for line in lines)
     assert lines[1] == ('| auc: R-SC-RLA at or above RLA | +0.100±0.000, +0.100±0.000 | 2 of 2 |')
     page = tables.markdown(results)
-    row = next(line for line in page.splitlines() if line.startswith('| RLA | 32 |'))
+    row = next(line for line in page.splitlines() if line.startswith('| RLA, 2 seeds | 32 |'))
     assert row.split(' | ')[2:4] == ['0.300', '0.300']
     figures.write(results, tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {'front.png', 'length.png'}
