@@ -101,9 +101,40 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert [line.split()[0] for line in out.splitlines()[-3:]] == [
         *('names', 'synonyms', 'difference')
     ]
+    # Names and synonyms, eight images each, for the next call.
+    assert len(list(tmp_path.glob('work/images/*/*.pth'))) == 16
     scores = json.loads((tmp_path / 'scores.json').read_text())
     assert set(scores['names']) == set(scores['synonyms'])
     assert scores['vocabularies'][0][0] == f'other {classes[0]}'
+
+
+@pytest.mark.mm
+@pytest.mark.slow
+def test_processes_give_the_scores_of_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+    from mmengine.registry import MODELS, DefaultScope
+
+    from refineclip.commands import evaluate
+    from tests.test_detection.toys import run_config
+
+    monkeypatch.setenv('OMP_NUM_THREADS', '1')
+    cfg = run_config(tmp_path / 'data', tmp_path / 'work')
+    synonyms = tmp_path / 'synonyms.txt'
+    classes = cfg.test_dataloader.dataset.metainfo['classes']
+    synonyms.write_text(''.join(f'{name}; other {name}\n' for name in classes))
+    cfg.dump(tmp_path / 'config.py')
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        model = MODELS.build(cfg.model)
+    torch.save(dict(meta={}, state_dict=model.state_dict()), tmp_path / 'model.pth')
+    found = []
+    for number in ('1', '2'):
+        argv = ['synonyms', str(tmp_path / 'config.py'), str(tmp_path / 'model.pth')]
+        argv += ['--synonyms', str(synonyms), '--json', str(tmp_path / f'{number}.json')]
+        argv += ['--work-dir', str(tmp_path / number), '--processes', number]
+        assert evaluate.main(argv) == 0
+        found.append(json.loads((tmp_path / f'{number}.json').read_text()))
+    assert found[0]['names'] == found[1]['names']
+    assert found[0]['synonyms'] == found[1]['synonyms']
 
 
 @pytest.mark.mm

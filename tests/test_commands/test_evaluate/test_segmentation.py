@@ -171,6 +171,56 @@ def test_finished_benchmarks_are_read_back(base, tmp_path: Path, capsys, monkeyp
     assert len(calls) == 2
 
 
+def test_a_stopped_benchmark_goes_on(base, tmp_path: Path, monkeypatch) -> None:
+    from refineclip.segmentation import TextSegmentor
+
+    seen, predict = [], TextSegmentor.predict
+    stop_at = 3
+
+    def watch(self: TextSegmentor, inputs: Any, samples: Any) -> Any:
+        if len(seen) + 1 == stop_at:
+            raise KeyboardInterrupt
+        seen.append(Path(samples[0].img_path).stem)
+        return predict(self, inputs, samples)
+
+    argv = [*base, '--benchmarks', 'voc20']
+    assert evaluate.main([*argv, '--work-dir', str(tmp_path / 'whole')]) == 0
+    expected = read(tmp_path)['results']['model']['voc20']
+    monkeypatch.setattr(TextSegmentor, 'predict', watch)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate.main(argv)
+    files = sorted(tmp_path.glob('work/model/images/*/*.pth'))
+    assert [file.name for file in files] == ['0.pth', '1.pth']
+    files[0].write_bytes(files[0].read_bytes()[:50])
+    stop_at = -1
+    assert evaluate.main(argv) == 0
+    assert seen == [toy_layouts.STEMS[i] for i in (0, 1, 0, 2)]
+    found = read(tmp_path)['results']['model']['voc20']
+    assert found['class_iou'] == expected['class_iou']
+    assert found['mIoU'] == expected['mIoU']
+
+
+@pytest.mark.slow
+def test_processes_give_the_number_of_one(base, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv('OMP_NUM_THREADS', '1')
+    argv = [*base, '--num-workers', '0', '--benchmarks', 'voc20,a150']
+    assert evaluate.main(argv) == 0
+    expected = read(tmp_path)['results']['model']
+    again = [*argv, '--work-dir', str(tmp_path / 'two'), '--processes', '2']
+    assert evaluate.main(again) == 0
+    found = read(tmp_path)['results']['model']
+    for name, one in expected.items():
+        for key in ('mIoU', 'mAcc', 'aAcc', 'class_iou', 'num_images'):
+            assert found[name][key] == one[key], (name, key)
+    # An image that one of them cannot score leaves the benchmark out, and none waits.
+    folder = tmp_path / 'data' / 'ade' / 'ADEChallengeData2016' / 'annotations' / 'validation'
+    write_labels(folder / 'ADE_val_00000002.png', stripes(0, 151))
+    assert evaluate.main(again) == 1
+    content = read(tmp_path)
+    assert list(content['results']['model']) == ['voc20']
+    assert 'expected labels in [0, 149] or 255' in content['left_out']['a150']
+
+
 def test_a_config_alone_gives_the_same_number(base, tmp_path: Path, repo_root: Path) -> None:
     """What `mim test` runs: the data set's own config, weights by load_from."""
     state = {k: v + 0.1 * torch.randn_like(v) for k, v in RefinerCLIP(**CLIP).state_dict().items()}
