@@ -112,3 +112,12 @@ def test_a_file_is_described_by_what_changes_with_it(tmp_path: Path) -> None:
     first = digest(describe_file(path))
     path.write_text('12')
     assert len({before, first, digest(describe_file(path))}) == 3
+
+
+def test_two_calls_at_once_share_a_folder(tmp_path: Path) -> None:
+    first, second = (ImageStream(['a', 'b', 'c'], ResultStore(tmp_path, SETTINGS)) for _ in '12')
+    squares(first, stop=2)
+    squares(second)
+    squares(first, stop=None)
+    assert first.gather() == second.gather() == [{'square': torch.tensor(n)} for n in (0, 1, 4)]
+    assert not list(second.store.folder.glob('.*'))  # nothing half-written is left
