@@ -1,4 +1,4 @@
-"""``python -m refineclip evaluate {regions,spatial,image,synonyms}``: measure side by side."""
+"""``python -m refineclip evaluate KIND``: measure side by side."""
 
 from __future__ import annotations
 
