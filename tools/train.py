@@ -124,12 +124,21 @@ def newest_checkpoint(work_dir: str) -> str | None:
     return None if checkpoint is None else str(checkpoint)
 
 
-def start_processes_without_gpu() -> None:
-    """Join the process group here on a CPU: mmengine would ask for a CUDA device first."""
+SLURM = dict(RANK='SLURM_PROCID', LOCAL_RANK='SLURM_LOCALID', WORLD_SIZE='SLURM_NTASKS')
+
+
+def start_processes_without_gpu(launcher: str) -> None:
+    """Join the process group here on a CPU: mmengine would ask for a CUDA device first.
+
+    Under slurm ``MASTER_ADDR`` and ``MASTER_PORT`` have to be set, as torchrun sets them.
+    """
     import torch
 
-    if not torch.cuda.is_available():
-        torch.distributed.init_process_group('gloo')
+    if torch.cuda.is_available():
+        return
+    if launcher == 'slurm':
+        os.environ |= {name: os.environ[given] for name, given in SLURM.items()}
+    torch.distributed.init_process_group('gloo')
 
 
 def main() -> None:
@@ -144,8 +153,8 @@ def main() -> None:
     from refineclip.datasets.training_data import check_batches, check_length
     from refineclip.distill.hooks.resume_check_hook import ResumeCheckHook
 
-    if args.launcher == 'pytorch':
-        start_processes_without_gpu()
+    if args.launcher in ('pytorch', 'slurm'):
+        start_processes_without_gpu(args.launcher)
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
     if cfg.get('resume'):
         runner.register_hook(ResumeCheckHook())

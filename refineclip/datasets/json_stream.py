@@ -30,7 +30,7 @@ class JsonStream:
             raise FileNotFoundError(f'expected a json of {wanted}, got {path}, which is no file')
         with self.path.open('rb') as file:
             self._encoding = json.detect_encoding(file.read(4))
-        self._scan = json.JSONDecoder().scan_once
+        self._scan: Any = json.JSONDecoder().scan_once  # type: ignore[attr-defined]
 
     def __iter__(self) -> Iterator[tuple[str | None, Any, int]]:
         """Yield values with their key, ``None`` in a list, and a number.

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, overload
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 Rows = NDArray[np.float32]
 
@@ -103,21 +103,18 @@ class RowBuilder:
         self.index: dict[Any, int] = {}
         self._owner, self._values = array('q'), array('f')
 
-    def add(self, name: Any, rows: Iterable[Iterable[float]]) -> None:
-        """Add rows of a name, which may have some already.
+    def add(self, name: Any, rows: ArrayLike) -> None:
+        """Add rows (P, columns) of a name, which may have some already.
 
         Raises:
-            ValueError: A row has another length.
+            ValueError: Rows are of another length.
         """
-        owner = self.index.setdefault(name, len(self.index))
-        before = len(self._values)
-        count = 0
-        for row in rows:
-            self._values.extend(row)
-            count += 1
-        if len(self._values) - before != count * self.columns:
+        own = np.asarray(rows, np.float32)
+        if len(own) and own.shape[1:] != (self.columns,):
             raise ValueError(f'expected {self.columns} numbers per row of {name!r}, got others')
-        self._owner.extend([owner] * count)
+        owner = self.index.setdefault(name, len(self.index))
+        self._values.frombytes(own.tobytes())
+        self._owner.frombytes(np.full(len(own), owner, np.int64).tobytes())
 
     def owner(self) -> NDArray[np.int64]:
         """Position of the name of each row, (N,)."""

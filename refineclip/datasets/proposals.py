@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -69,7 +70,7 @@ def proposals_of(proposals: Mapping[str, NDArray[np.float32]], img_path: str) ->
 
 
 def _read(path: Path, stream: JsonStream) -> PackedRows:
-    own, coco = RowBuilder(5), _CocoBoxes(path)
+    own, coco = RowBuilder(4), _CocoBoxes(path)
     tables: dict[str, list[dict[str, Any]]] = {key: [] for key in _TABLES}
     seen: dict[str | None, bool] = {}  # key: whether it holds no boxes
     for key, value, start in stream:
@@ -85,7 +86,7 @@ def _read(path: Path, stream: JsonStream) -> PackedRows:
         elif key in (None, 'annotations', *tables):
             check_records(path, str(key), value, ('id',))  # of an empty list, or none of records
         else:
-            own.add(key, ([*box[:4], -1] for box in value))
+            own.add(key, [box[:4] for box in value])
     if {'images', 'annotations'} <= seen.keys():
         return _of_annotations(path, coco, **tables)
     strange = [key for key in seen if seen[key] or key in ('annotations', *tables)]
@@ -95,7 +96,8 @@ def _read(path: Path, stream: JsonStream) -> PackedRows:
         )
     if None in seen:
         return coco.packed()
-    return _packed(list(own.index), own.owner(), own.rows())
+    rows = np.pad(own.rows(), ((0, 0), (0, 1)), constant_values=-1)  # no labels
+    return _packed(list(own.index), own.owner(), rows)
 
 
 class _CocoBoxes:
@@ -109,10 +111,14 @@ class _CocoBoxes:
     def add(self, where: str, records: list[dict[str, Any]], start: int) -> None:
         """Add records, the first of which is number ``start``."""
         check_records(self.path, where, records, ('image_id', 'bbox'), start=start)
-        for record in records:
-            x, y, w, h = record['bbox']
-            place = self.categories.setdefault(record.get('category_id'), len(self.categories))
-            self.boxes.add(record['image_id'], ((x, y, x + w, y + h, place),))
+        for image, group in groupby(records, lambda record: record['image_id']):
+            rows = []
+            for record in group:
+                x, y, w, h = record['bbox']
+                category = record.get('category_id')
+                place = self.categories.setdefault(category, len(self.categories))
+                rows.append((x, y, x + w, y + h, place))
+            self.boxes.add(image, rows)
 
     def packed(
         self, names: Mapping[Any, str] | None = None, categories: Sequence[Any] = ()

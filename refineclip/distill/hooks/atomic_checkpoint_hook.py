@@ -42,6 +42,9 @@ class AtomicCheckpointHook(CheckpointHook):
             the new one, so a kill in between would leave none.
     """
 
+    max_keep_ckpts: int
+    filename_tmpl: str
+
     def __init__(self, **kwargs: Any) -> None:
         if kwargs.get('max_keep_ckpts', -1) == 1:
             raise ValueError('max_keep_ckpts: expected 2 or more, or -1 to keep all; got 1')
@@ -73,6 +76,7 @@ class AtomicCheckpointHook(CheckpointHook):
             if runner.message_hub.get_info('last_ckpt') != self._path(step):
                 self._save_checkpoint(runner)
             return
+        # The parent counts and removes by number, and this one is no epoch's.
         kept, self.max_keep_ckpts = self.max_keep_ckpts, -1
         template, self.filename_tmpl = self.filename_tmpl, f'epoch_{runner.epoch}_iter_{{}}.pth'
         meta = dict(epoch=runner.epoch, iter=step)
