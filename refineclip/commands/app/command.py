@@ -38,8 +38,8 @@ def make_parser() -> argparse.ArgumentParser:
         'app',
         'Open a page on this machine: click a token of an image and see its similarity map in '
         'every row of encoders, name pixels by words, detect. Without --model it shows the drawn '
-        'world, which says nothing about real images: its tiny CLIP, and what `python -m '
-        'refineclip demo` refined from it.',
+        'world, which says nothing about real images: its tiny CLIP and rows refined from it, '
+        'those of `python -m refineclip demo` where it was run.',
         '--model ViT-B-16-quickgelu --models frozen=openai refined=FILE --images photos/',
         '--port 7861 --no-browser',
     )
@@ -184,12 +184,7 @@ def build_page(args: argparse.Namespace) -> Page:
         default = replace(default, words=world.first_words())
         if len(samples) > world.FIRST and not args.images:
             default = replace(default, image=world.FIRST, point=world.first_point())
-    note = (
-        'This world is drawn and says nothing about real images'
-        + ('.' if len(rows) > 1 else '; `python -m refineclip demo` brings refined rows.')
-        if drawn
-        else ''
-    )
+    note = 'This world is drawn and says nothing about real images.' if drawn else ''
     bench = Workbench(
         DenseMaps(encoders, args.device),
         {row: str(error) for row, error in errors.items()},

@@ -1,18 +1,19 @@
-"""The embedded default of the page: the drawn world, its tiny CLIP, and what the demo refined."""
+"""The embedded default of the page: the drawn world, its tiny CLIP, and rows refined from it."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from PIL import Image
 
 from refineclip.datasets.microworld import NAMED_KINDS, SCENES, Microworld
 from refineclip.datasets.microworld.vocabulary import NAMES
+from refineclip.encoders.sources import ASSETS
 
-from ..demo.claims import FROZEN
+from ..demo.claims import FROZEN, R_SC_RLA, REFINER, RLA, SC_RLA
 from ..demo.command import MARKER
 from ..demo.runs import RUNS
 from ..demo.training import config_file
@@ -22,19 +23,25 @@ FIRST = 7
 MODEL, WEIGHTS, TEMPLATES = 'microworld-clip', 'shipped', 'a {}'
 IMAGE_SIZE = 128
 WORDS = (*NAMES, *SCENES)
-SHOWN = ('Refiner', 'RLA', 'SC-RLA', 'R-SC-RLA')
+SHOWN = (REFINER, RLA, SC_RLA, R_SC_RLA)
+# Seed 0 of the demo; its README says how they were made.
+SHIPPED_ROWS = {
+    row: ASSETS / 'microworld-refined' / f'{RUNS[row]}.safetensors'
+    for row in (REFINER, RLA, R_SC_RLA)
+}
 
 
-def rows(demo: Path) -> dict[str, str]:
-    """Rows of the world: the frozen CLIP, and what the demo trained from it.
+def rows(demo: Path, shipped: Mapping[str, Path] = SHIPPED_ROWS) -> dict[str, str]:
+    """Rows of the world: the frozen CLIP, and what was trained from it.
 
     Args:
         demo: Folder of the demo; one that was run with ``--quick`` has nothing worth a look.
+        shipped: Row -> file, for the rows that the demo did not train.
     """
     found = {FROZEN: WEIGHTS}
     for row in SHOWN:
-        pattern = 'iter_*.pth' if row == 'Refiner' else 'refined_iter_*.pth'
-        if path := _last(demo, RUNS[row], pattern):
+        pattern = 'iter_*.pth' if row == REFINER else 'refined_iter_*.pth'
+        if path := _last(demo, RUNS[row], pattern) or shipped.get(row):
             found[row] = str(path)
     return found
 

@@ -58,8 +58,13 @@ def test_loopback_is_the_default() -> None:
 
 
 def test_rows_of_the_drawn_world(tmp_path: Path) -> None:
-    """The frozen CLIP, and the last checkpoint of each run of a demo that was no quick one."""
-    assert world.rows(tmp_path) == {'frozen CLIP': 'shipped'}
+    """The frozen CLIP, and the last checkpoint of each run of a demo, or else what is shipped."""
+    shipped = {
+        'frozen CLIP': 'shipped',
+        **{row: str(path) for row, path in world.SHIPPED_ROWS.items()},
+    }
+    assert list(shipped) == ['frozen CLIP', 'Refiner', 'RLA', 'R-SC-RLA']
+    assert world.rows(tmp_path) == shipped
     files = [
         *('refiner_seed0/iter_100.pth', 'refiner_seed0/iter_200.pth', 'rla_seed0/iter_300.pth'),
         *('rla_seed0/refined_iter_300.pth', 'r-sc-rla_seed1/refined_iter_300.pth'),
@@ -69,7 +74,7 @@ def test_rows_of_the_drawn_world(tmp_path: Path) -> None:
         path = tmp_path / 'runs' / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
-    assert world.rows(tmp_path) == {'frozen CLIP': 'shipped'}  # no demo
+    assert world.rows(tmp_path) == shipped  # no demo
     marker = tmp_path / '.refineclip-demo'
     marker.write_text(json.dumps({'seeds': [0], 'quick': False}))
     runs = tmp_path / 'runs'
@@ -79,12 +84,14 @@ def test_rows_of_the_drawn_world(tmp_path: Path) -> None:
         'RLA': str(runs / 'rla_seed0' / 'refined_iter_300.pth'),
         'R-SC-RLA': str(runs / 'r-sc-rla_seed1' / 'refined_iter_300.pth'),
     }
+    (runs / 'r-sc-rla_seed1' / 'refined_iter_300.pth').unlink()
+    assert world.rows(tmp_path)['R-SC-RLA'] == shipped['R-SC-RLA']
     [(name, (config, path))] = world.detectors(tmp_path).items()
     assert name == 'F-ViT on RLA'
     assert config.name == 'fvit_microworld.py'
     assert path == runs / 'fvit_rla_seed0' / 'iter_40.pth'
     marker.write_text(json.dumps({'quick': True}))
-    assert world.rows(tmp_path) == {'frozen CLIP': 'shipped'}
+    assert world.rows(tmp_path) == shipped
 
 
 def test_the_page_opens_on_objects_that_have_names() -> None:
