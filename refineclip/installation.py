@@ -40,6 +40,16 @@ CORE = {
     'timm': 'timm==1.0.31',
     'mmengine': '',  # depends on the family
 }
+# What the extras of setup.py bring beyond the core, by distribution.
+EXTRAS = {
+    'app': {'gradio': 'gradio>=6.18,<7'},
+    'export': {
+        'onnx': 'onnx>=1.17',
+        'onnxruntime': 'onnxruntime>=1.20',
+        'onnxscript': 'onnxscript>=0.5',
+        'transformers': 'transformers>=4.50',
+    },
+}
 NOT_INSTALLED = 'not installed'  # note of a library that is missing
 # Distributions whose name is not that of the module they install.
 DISTRIBUTIONS = {

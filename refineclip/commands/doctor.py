@@ -19,6 +19,7 @@ from dataclasses import dataclass
 
 from refineclip.installation import (
     CORE,
+    EXTRAS,
     FAMILIES,
     NOT_INSTALLED,
     compile_mmcv,
@@ -26,6 +27,7 @@ from refineclip.installation import (
     find_families,
     find_nvcc,
     fix_for,
+    installed_version,
     pip_install,
 )
 
@@ -173,7 +175,25 @@ def examine() -> list[Finding]:
         if note.startswith(STAND_IN):
             finding.option = compile_mmcv(family)
         findings.append(finding)
-    return [*findings, examine_compiler(), examine_nvcc(), examine_families(families)]
+    extras = [examine_extra(name) for name in EXTRAS]
+    return [*findings, *extras, examine_compiler(), examine_nvcc(), examine_families(families)]
+
+
+def examine_extra(extra: str) -> Finding:
+    """Look for what a command beyond training and measuring needs, without importing it."""
+    pins = EXTRAS[extra]
+    versions = {name: installed_version(name) for name in pins}
+    present = ', '.join(f'{name} {version}' for name, version in versions.items() if version)
+    lacking = [name for name, version in versions.items() if version is None]
+    if not lacking:
+        return Finding(f'[{extra}]', OK, '-', present)
+    return Finding(
+        f'[{extra}]',
+        MISSING,
+        '-',
+        f'python -m refineclip {extra} lacks {", ".join(lacking)}',
+        option=pip_install(shlex.join(pins[name] for name in lacking)),
+    )
 
 
 def examine_families(families: dict[str, list[str]]) -> Finding:
@@ -208,7 +228,12 @@ def report(findings: Sequence[Finding]) -> str:
         lines += [f'  {", ".join(names)}:\n    {command}' for command, names in fixes.items()]
     for item in findings:
         if item.option:
-            lines += ['', f'To compile the operators of {item.name} itself:', f'    {item.option}']
+            what = (
+                f'To add {item.name}'
+                if item.state == MISSING
+                else f'To compile the operators of {item.name} itself'
+            )
+            lines += ['', f'{what}:', f'    {item.option}']
     lines += ['', verdict(findings)]
     return '\n'.join(lines)
 

@@ -25,6 +25,7 @@ def fake(monkeypatch: pytest.MonkeyPatch):
     def install(families: dict[str, list[str]], **answers: tuple[str, str, str]) -> None:
         monkeypatch.setattr(doctor, 'probe', lambda module: {**ALL_WELL, **answers}[module])
         monkeypatch.setattr(doctor, 'find_families', lambda: families)
+        monkeypatch.setattr(doctor, 'installed_version', lambda name: '1.0')
 
     return install
 
@@ -77,6 +78,26 @@ def test_stand_in_is_no_defect_and_its_way_out_is_named(fake, capsys) -> None:
     assert 'To mend it' not in text
     assert re.search(r'To compile the operators of mmcv itself:\n .* mmcv==2\.1\.0\n', text)
     assert text.strip().endswith('doctor: everything runs')
+
+
+def test_extras_and_the_command_that_brings_them(fake, capsys, monkeypatch) -> None:
+    fake(ONEDL)
+    there = {'gradio': '6.19.0', 'onnx': '1.20.0', 'transformers': '5.0.0'}
+    monkeypatch.setattr(doctor, 'installed_version', there.get)
+    assert doctor.main([]) == 0
+    text = capsys.readouterr().out
+    assert re.search(r'\[app\] +- +ok +gradio 6\.19\.0\n', text)
+    assert 'python -m refineclip export lacks onnxruntime, onnxscript' in text
+    command = r"To add \[export\]:\n .* -m pip install 'onnxruntime>=1\.20' 'onnxscript>=0\.5'\n"
+    assert re.search(command, text)
+    assert text.strip().endswith('doctor: everything runs')
+
+
+@pytest.mark.parametrize('extra', doctor.EXTRAS)
+def test_extras_are_those_of_the_requirements(repo_root, extra: str) -> None:
+    lines = (repo_root / 'requirements' / f'{extra}.txt').read_text().splitlines()
+    asked = {line for line in lines if line and not line.startswith(('#', 'matplotlib'))}
+    assert set(doctor.EXTRAS[extra].values()) == asked
 
 
 def test_fix_stays_in_the_family_that_is_installed(fake, capsys) -> None:
