@@ -333,7 +333,8 @@ class TestRefineLoss:
     def per_region(module, refined, target, image):
         refined, target = F.normalize(refined, dim=-1), F.normalize(target, dim=-1)
         positive = (refined * target).sum(-1)
-        return module._cross_image_infonce(refined, target, positive, image).mean(1).tolist()
+        bank = module._bank(target, image)
+        return module._cross_image_infonce(refined, positive, image, *bank).mean(1).tolist()
 
     def test_bank_takes_so_many_cells_of_every_image(self):
         target = torch.arange(24.0).reshape(3, 8, 1)
