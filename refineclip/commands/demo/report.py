@@ -12,6 +12,7 @@ import numpy as np
 from refineclip.evaluation.bootstrap import ImageScores
 from refineclip.visualization import front_figure
 from refineclip.visualization.report import (
+    Block,
     Figure,
     Folded,
     Paragraph,
@@ -151,7 +152,7 @@ def write_results(
     write_json(args.out / 'results.json', {**content, 'environment': environment()})
     command = f'python -m refineclip demo --seeds {" ".join(map(str, args.seeds))}'
     (_, picture, alt), *chapters = make_figures(args, setting, differences(rows), curve)
-    lead = [
+    lead: list[Block] = [
         Paragraph(LEAD),
         Figure(picture, alt),
         *(Paragraph(one.headline) for one in judgements),
@@ -182,7 +183,7 @@ def write_results(
 def front(rows: Rows) -> Any:
     """Boxes against gk of the rows that the claims are about, and of RLA blended with CLIP."""
     away = differences(rows)
-    base = {m: np.mean([one[m].value for one in rows[FROZEN]]) for m in (REGION, SPATIAL)}
+    base = {m: float(np.mean([one[m].value for one in rows[FROZEN]])) for m in (REGION, SPATIAL)}
 
     def span(row: str, measure: str) -> tuple[float, float, float]:
         value, low, high = away[row][measure] if row != FROZEN else (0.0, 0.0, 0.0)
