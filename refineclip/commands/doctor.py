@@ -45,8 +45,8 @@ STAND_IN = 'torchvision ops, by refineclip.mmcv_ops,'
 PROBES = {
     'torch': """
 import torch
-if tuple(int(part) for part in torch.__version__.split('.')[:2]) < (2, 4):
-    raise RuntimeError('expected torch 2.4 or newer')
+if tuple(int(part) for part in torch.__version__.split('.')[:2]) < (2, 6):
+    raise RuntimeError('expected torch 2.6 or newer')
 gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
 version = torch.__version__
 note = 'no GPU that torch can use: runs on the CPU'

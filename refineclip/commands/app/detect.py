@@ -46,10 +46,10 @@ class Detectors:
 
     def lacking(self) -> str:
         """What has to be done before anything can be detected; empty if nothing."""
-        if not all(map(_is_installed, ('mmcv._ext', 'mmdet'))):
+        # Not mmcv._ext: where mmcv has no operators, torchvision's stand in for them.
+        if not all(map(_is_installed, ('mmcv', 'mmdet'))):
             return (
-                'Detectors need mmdet with the operators of mmcv: `python -m refineclip doctor` '
-                'says what to install.'
+                'Detectors need mmdet and mmcv: `python -m refineclip doctor` says what to install.'
             )
         if not self.files:
             return (
@@ -94,7 +94,4 @@ class Detectors:
 
 
 def _is_installed(name: str) -> bool:
-    package = name.partition('.')[0]
-    if importlib.util.find_spec(package) is None:
-        return False
     return importlib.util.find_spec(name) is not None

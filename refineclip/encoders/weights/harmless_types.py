@@ -31,7 +31,9 @@ def harmless_types() -> list[Any]:
     methods with ``getattr``, which is replaced by a function that can do nothing else; paths become
     pure ones, which open nothing.
     """
-    core = np._core if hasattr(np, '_core') else np.core
+    # numpy 1.26 has an empty _core.
+    old = np.lib.NumpyVersion(np.__version__) < '2.0.0'
+    core: Any = getattr(np, 'core' if old else '_core')
     functions: list[tuple[Callable[..., Any], str]] = []
     for name, function in (
         ('scalar', core.multiarray.scalar),
