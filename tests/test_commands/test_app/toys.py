@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
+
+import pytest
+
+pytest.importorskip('gradio', reason='needs gradio, of the extra [app]')
 
 from refineclip.commands.app.command import build_page, make_parser
 from refineclip.commands.app.page import Page
@@ -12,11 +15,6 @@ MODELS = (
     *('--model', 'microworld-clip', '--templates', 'a {}', '--image-size', '64'),
     *('--models', 'frozen=shipped', 'earlier=shipped@2', 'broken=no/such/file.pth'),
 )
-
-
-def world_args(*more: str) -> argparse.Namespace:
-    """Options of the embedded world, without a demo beside it."""
-    return make_parser().parse_args(['--demo', 'no/demo', '--num-images', '8', *more])
 
 
 def rows_page(images: Path) -> Page:
