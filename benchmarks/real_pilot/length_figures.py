@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from refineclip.visualization import front_figure
-from refineclip.visualization.front_figure import Span
+from refineclip.visualization.front_plot import Span
 from refineclip.visualization.style import (
     INK,
     LABEL,

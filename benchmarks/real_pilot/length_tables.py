@@ -8,6 +8,7 @@ from typing import Any
 
 import bars
 from measures import REGIONS, SPATIAL, Scores
+from report import table
 
 from refineclip.evaluation import paired_bootstrap
 
@@ -81,12 +82,6 @@ def collect(
         },
         'differences': differences,
     }
-
-
-def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table of Markdown."""
-    lines = [header, ['---'] * len(header), *rows]
-    return '\n'.join('| ' + ' | '.join(line) + ' |' for line in lines)
 
 
 def value_table(results: Mapping[str, Any]) -> str:

@@ -103,7 +103,8 @@ def _row(cells: Sequence[str]) -> str:
     return '| ' + ' | '.join(cells) + ' |'
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table of Markdown."""
     return '\n'.join([_row(header), _row(['---'] * len(header)), *(_row(row) for row in rows)])
 
 
@@ -126,7 +127,7 @@ def bar_table(results: dict[str, Any]) -> str:
                 outcome if verdict['enforced'] else f'{outcome} (reported only)',
             ]
         )
-    return _table(['bar', 'what', 'threshold', 'judged', 'measured', 'verdict'], rows)
+    return table(['bar', 'what', 'threshold', 'judged', 'measured', 'verdict'], rows)
 
 
 def value_table(results: dict[str, Any]) -> str:
@@ -140,7 +141,7 @@ def value_table(results: dict[str, Any]) -> str:
             seed = '-' if run.startswith('frozen') else str(results['seeds'][index])
             cells = [f'{values[m]:.4f}' if m in values else '-' for m in measures]
             rows.append([run, seed, *cells])
-    return _table(['map', 'seed', *measures], rows)
+    return table(['map', 'seed', *measures], rows)
 
 
 def difference_table(results: dict[str, Any], to_frozen: bool) -> str:
@@ -157,14 +158,14 @@ def difference_table(results: dict[str, Any], to_frozen: bool) -> str:
             for d in (entry['measures'].get(m) for m in measures)
         ]
         rows.append([name, seed, *cells])
-    return _table(['difference', 'seed', *measures], rows)
+    return table(['difference', 'seed', *measures], rows)
 
 
 def crop_table(results: dict[str, Any]) -> str:
     """Make the table of the frozen encoder on close-ups and on the whole photo."""
     measures = ('box', 'box top-5', 'things', 'stuff')
     rows = [[run, *(f'{results["values"][run][0][m]:.3f}' for m in measures)] for run in CROP_ROWS]
-    return _table(['features, head', *measures], rows)
+    return table(['features, head', *measures], rows)
 
 
 def markdown(results: dict[str, Any]) -> str:
@@ -187,7 +188,7 @@ def markdown(results: dict[str, Any]) -> str:
         f'## Against the frozen last layer\n\n{difference_table(results, True)}',
         f'## Between runs\n\n{difference_table(results, False)}',
         f'## The frozen encoder on close-ups and on the whole photo\n\n{crop_table(results)}',
-        f'## Seconds\n\n{_table(["step", "seconds"], seconds)}',
+        f'## Seconds\n\n{table(["step", "seconds"], seconds)}',
     ]
     return '\n\n'.join(sections) + '\n'
 

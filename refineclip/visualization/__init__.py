@@ -29,7 +29,7 @@ from .affinity_maps import affinity, affinity_figure, cosine_colours, cosine_lim
 from .context_curve import RefiningCurve, refining_curve
 from .context_curve_figure import refining_curve_figure
 from .feature_strip import FeatureStripHook, feature_strip_figure, find_images
-from .front_figure import front_figure
+from .front_plot import front_figure
 from .metric_plot import metric_figure
 from .object_scatter import pool_objects, tsne_figure
 from .pca_maps import PcaBasis, fit_pca, pca_figure

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import json
 import math
 import sys
 import time
@@ -26,7 +25,8 @@ from refineclip.encoders.text.text_bank import from_first_process
 from refineclip.encoders.weights.weights_hash import weights_hash
 from refineclip.encoders.weights.whole_files import warn_made_anew
 from refineclip.evaluation.encoders import COLOUR, load_encoders
-from refineclip.evaluation.streams.test_loop import streamed
+from refineclip.evaluation.streams import digest
+from refineclip.evaluation.streams.streamed_test_loop import streamed
 from refineclip.segmentation import TextSegmentor
 from refineclip.segmentation.benchmarks.benchmark import Benchmark
 
@@ -157,7 +157,7 @@ class SegmentationRows:
         self._load(row)
         dataset = benchmark.build(self.data_root)
         settings = self._settings(row, benchmark, dataset)
-        key = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()
+        key = digest(settings)
         path = self.work_dir / row / f'{benchmark.protocol}_{benchmark.name}.json'
         kept: dict[str, Any] | None = from_first_process(lambda: _kept_result(path))
         if kept and kept.get('key') == key:

@@ -77,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _load_config(args: argparse.Namespace) -> Config:
     from refineclip.datasets.loader_settings import settle_workers
-    from refineclip.evaluation.streams.test_loop import streamed
+    from refineclip.evaluation.streams.streamed_test_loop import streamed
 
     cfg = read_config_file(args.config)
     override(cfg, args.cfg_options)
