@@ -22,6 +22,8 @@ CONFIGS = sorted(path for path in (ROOT / 'configs').rglob('*.py') if '_base_' n
 PROJECT_CONFIGS = sorted(
     path for path in (ROOT / 'projects').glob('*/configs/**/*.py') if '_base_' not in path.parts
 )
+METAFILES = sorted((ROOT / 'configs').rglob('metafile.yml'))
+PROJECT_METAFILES = sorted((ROOT / 'projects').glob('*/metafile.yml'))
 # Keys whose value says where weights lie; a test has neither the files nor a network.
 WEIGHT_KEYS = ('pretrained', 'init_cfg', 'checkpoint', 'weights', 'text_head')
 
@@ -129,11 +131,10 @@ def test_config_builds_its_model(path: Path) -> None:
 
 def test_model_index_lists_every_metafile() -> None:
     index = yaml.safe_load((ROOT / 'model-index.yml').read_text())['Import']
-    found = [name_of(path) for path in sorted((ROOT / 'configs').rglob('metafile.yml'))]
-    assert sorted(index) == found
+    assert sorted(index) == [name_of(path) for path in METAFILES]
 
 
-@pytest.mark.parametrize('path', sorted((ROOT / 'configs').rglob('metafile.yml')), ids=name_of)
+@pytest.mark.parametrize('path', METAFILES + PROJECT_METAFILES, ids=name_of)
 def test_metafile_points_at_real_configs(path: Path) -> None:
     content = yaml.safe_load(path.read_text())
     collections = {collection['Name'] for collection in content.get('Collections', [])}
@@ -143,7 +144,8 @@ def test_metafile_points_at_real_configs(path: Path) -> None:
         assert model['In Collection'] in collections
 
 
-@pytest.mark.parametrize('path', sorted((ROOT / 'configs').rglob('metafile.yml')), ids=name_of)
+@pytest.mark.parametrize('path', METAFILES + PROJECT_METAFILES, ids=name_of)
 def test_metafile_lists_every_config_beside_it(path: Path) -> None:
     listed = {model['Name'] for model in yaml.safe_load(path.read_text())['Models']}
-    assert {config.stem for config in path.parent.glob('*.py')} == listed
+    folder = path.parent / 'configs' if path in PROJECT_METAFILES else path.parent
+    assert {config.stem for config in folder.glob('*.py')} == listed

@@ -1,5 +1,6 @@
 """Losses of the two stages: plain functions, wrapped by registered modules."""
 
+from .correlation_loss import CorrelationLoss, correlation_loss
 from .refine_loss import RefineLoss
 from .retention_loss import RetentionLoss
 from .rla_loss import CLIPSelfLoss, RegionTextLoss
@@ -7,10 +8,12 @@ from .scd_loss import SCDLoss, scd_loss, spatial_correlation
 
 __all__ = [
     'CLIPSelfLoss',
+    'CorrelationLoss',
     'RefineLoss',
     'RegionTextLoss',
     'RetentionLoss',
     'SCDLoss',
+    'correlation_loss',
     'scd_loss',
     'spatial_correlation',
 ]

@@ -8,13 +8,14 @@ from functools import partial
 from typing import Any
 
 import torch
-from mmengine.logging import MessageHub
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from refineclip.distill.roi_ops import pool_tokens
+
+from .late_term import LateTerm
 
 NORMALIZATIONS = ('none', 'minmax')
 DIVERGENCES = ('ce', 'kl', 'mse')
@@ -191,7 +192,7 @@ def _sum_of_rows(
 
 
 @MODELS.register_module()
-class SCDLoss(nn.Module):
+class SCDLoss(LateTerm):
     """Spatial Correlation Distillation over pooled regions; see :func:`scd_loss`.
 
     All regions go through one batched product while ``R * L * L`` stays under
@@ -239,7 +240,7 @@ class SCDLoss(nn.Module):
         start: float = 0.0,
         max_correlations: int = 2**25,
     ) -> None:
-        super().__init__()
+        super().__init__(loss_weight, start)
         if normalize not in NORMALIZATIONS:
             raise ValueError(f'normalize: expected one of {NORMALIZATIONS}, got {normalize!r}')
         if divergence not in DIVERGENCES:
@@ -249,8 +250,6 @@ class SCDLoss(nn.Module):
                 'temperatures: expected values > 0, '
                 f'got {student_temperature} and {teacher_temperature}'
             )
-        if not 0 <= start < 1:
-            raise ValueError(f'start: expected a share of the training in [0, 1), got {start}')
         self.options: dict[str, Any] = dict(
             student_temperature=student_temperature,
             teacher_temperature=teacher_temperature,
@@ -259,26 +258,7 @@ class SCDLoss(nn.Module):
             divergence=divergence,
         )
         self.roi_size = roi_size
-        self.loss_weight = loss_weight
-        self.start = start
         self.max_correlations = max_correlations
-
-    @property
-    def started(self) -> bool:
-        """Whether the running training is past ``start``; True where none runs."""
-        hub = MessageHub.get_current_instance()
-        length = hub.get_info('max_iters')
-        if self.start == 0 or length is None:
-            return True
-        return hub.get_info('iter', 0) > self.start * length
-
-    def logged(self, loss: Tensor | None, device: torch.device) -> dict[str, Tensor]:
-        """``loss_scd`` and, with a late start, the weight in force; zeros for None, before it."""
-        zero = torch.zeros((), device=device)
-        logs = {'loss_scd': zero if loss is None else loss}
-        if self.start > 0:
-            logs['scd_weight'] = zero if loss is None else zero + self.loss_weight
-        return logs
 
     def forward(
         self, student: Tensor, teacher: Tensor, avg_factor: float | Tensor | None = None

@@ -148,3 +148,13 @@ def self_self(block: BlockView, tokens: Tensor) -> Tensor:
     """
     q, k, v = block.qkv(tokens)
     return _finish(block, tokens, _attend(block, q, q, v) + _attend(block, k, k, v))
+
+
+@dense_mode('query-query-only')
+def query_query_only(block: BlockView, tokens: Tensor) -> Tensor:
+    """Attend with queries as keys, and keep nothing else: no residual, no MLP.
+
+    The dense map of ClearCLIP (arXiv 2407.12442), and the content of DeCLIP (arXiv 2505.04410).
+    """
+    q, _, v = block.qkv(tokens)
+    return block.output(_attend(block, q, q, v))

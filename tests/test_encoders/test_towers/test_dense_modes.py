@@ -52,7 +52,9 @@ class Line(BlockView):
         ('value-only', [2.0, 4.0]),
         # token 0 weighs both values 1/2: 2 * 1.5 + 10; token 1 weighs them e^0 : e^1
         ('query-query', [13.0, 1 + 2 * (1 * 0.26894142 + 2 * 0.73105858) + 10]),
-        # the same with e^0 : e^4
+        # the mix alone, without residual and MLP
+        ('query-query-only', [3.0, 2 * (1 * 0.26894142 + 2 * 0.73105858)]),
+        # as query-query with e^0 : e^4
         ('key-key', [13.0, 1 + 2 * (1 * 0.01798621 + 2 * 0.98201379) + 10]),
         # both mixes summed before the output
         ('self-self', [16.0, 1 + 2 * (1.73105858 + 1.98201379) + 10]),
@@ -66,7 +68,8 @@ def test_numbers_by_hand(mode: str, expected: list[float]) -> None:
 
 def test_names() -> None:
     expected = [
-        *('key-key', 'plain', 'query-query', 'self-self', 'value', 'value-cls', 'value-only')
+        *('key-key', 'plain', 'query-query', 'query-query-only', 'self-self'),
+        *('value', 'value-cls', 'value-only'),
     ]
     assert list_dense_modes() == expected
     with pytest.raises(ValueError, match=r"'key-key', 'plain'.*got 'valu'"):
