@@ -14,7 +14,12 @@ from torch.nn.attention import SDPBackend
 from .build import build_clip
 from .map_pyramid import MapPyramid
 from .refiner import Refiner
-from .towers.dense_modes import check_dense_mode, get_dense_mode
+from .towers.dense_modes import (
+    check_dense_mode,
+    fit_tower,
+    get_dense_mode,
+    num_blocks_of_mode,
+)
 from .weights.checkpoint_file import read_checkpoint
 from .weights.checkpoint_guard import require_whole_checkpoint
 from .weights.loading import has_submodule, load_submodule
@@ -99,6 +104,7 @@ class RefinerCLIP(BaseModule):
             position_interpolation=position_interpolation,
         ).visual
         check_dense_mode(dense_mode, self.visual.num_class_tokens)
+        fit_tower(dense_mode, self.visual)
         self.visual.with_cp = with_cp
         self.visual.attention_backend = _attention_backend(attention_backend)
         self.dense_mode = dense_mode
@@ -151,9 +157,8 @@ class RefinerCLIP(BaseModule):
     @property
     def trunk_depth(self) -> int:
         """Blocks that the plain and the refined map share."""
-        last = self.visual.num_blocks - 1
         if self.refiner is None or self.refiner.input == 'output':
-            return last
+            return self.visual.num_blocks - num_blocks_of_mode(self.dense_mode)
         return self.visual.num_blocks - self.refiner.num_blocks
 
     def init_weights(self) -> None:

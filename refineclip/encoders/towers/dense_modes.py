@@ -5,42 +5,68 @@ write a function ``(block, tokens) -> tokens`` and decorate it with its name::
 
     @dense_mode('value-query')
     def value_query(block: BlockView, tokens: Tensor) -> Tensor: ...
+
+A mode of a method may read several last blocks (``num_blocks``), and may need a tower of its own
+kind (``fit_tower``): with parameters added to it, or with a border around its images.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor
 
 from .blocks import BlockView
 
-DenseMode = Callable[[BlockView, Tensor], Tensor]
-
-_MODES: dict[str, DenseMode] = {}
-_NEED_CLASS_TOKEN: set[str] = set()
+# (block, tokens) -> tokens; with num_blocks > 1 the first argument is the list of views.
+DenseMode = Callable[[Any, Tensor], Tensor]
 
 
-def dense_mode(name: str, class_token: bool = False) -> Callable[[DenseMode], DenseMode]:
+@dataclass(frozen=True)
+class _Registered:
+    """What is known of a mode; see :func:`dense_mode`."""
+
+    function: DenseMode
+    class_token: bool
+    num_blocks: int
+    fit_tower: Callable[[Any], None] | None
+
+
+_MODES: dict[str, _Registered] = {}
+
+
+def dense_mode(
+    name: str,
+    class_token: bool = False,
+    num_blocks: int = 1,
+    fit_tower: Callable[[Any], None] | None = None,
+) -> Callable[[DenseMode], DenseMode]:
     """Register a function ``(block, tokens (B, N, W)) -> tokens (B, N, W)`` under a name.
 
     Args:
         name: What users call it.
         class_token: The function takes the first token for a class token.
+        num_blocks: How many last blocks the function replaces. With more than one its first
+            argument is the list of their views, first block first.
+        fit_tower: Called with a :class:`DenseViT` once, after its weights are loaded, to give it
+            what the mode needs. Submodules that it adds to a block are saved, frozen and trained
+            with the block.
 
     Raises:
-        ValueError: If the name is taken by another function.
+        ValueError: If the name is taken by another function, or ``num_blocks`` < 1.
     """
+    if num_blocks < 1:
+        raise ValueError(f'num_blocks: expected 1 or more, got {num_blocks}')
 
     def register(function: DenseMode) -> DenseMode:
         if name in _MODES:
             raise ValueError(
                 f'expected a new dense mode name, got {name!r}, which exists; choose another'
             )
-        _MODES[name] = function
-        if class_token:
-            _NEED_CLASS_TOKEN.add(name)
+        _MODES[name] = _Registered(function, class_token, num_blocks, fit_tower)
         return function
 
     return register
@@ -57,6 +83,33 @@ def get_dense_mode(name: str) -> DenseMode:
     Raises:
         ValueError: If there is none; the message lists what exists.
     """
+    return _registered(name).function
+
+
+def num_blocks_of_mode(name: str) -> int:
+    """Return how many last blocks a dense mode replaces."""
+    return _registered(name).num_blocks
+
+
+def mode_fits_tower(name: str) -> bool:
+    """Tell whether a dense mode needs a tower that :func:`fit_tower` was called for."""
+    return _registered(name).fit_tower is not None
+
+
+def fit_tower(name: str, visual: Any) -> None:
+    """Give a tower, once, what a dense mode needs of it; nothing for most modes.
+
+    Args:
+        name: Name of the mode.
+        visual: The :class:`DenseViT`, with its weights.
+    """
+    fit = _registered(name).fit_tower
+    if fit is not None and name not in visual.fitted_modes:
+        fit(visual)
+        visual.fitted_modes.add(name)
+
+
+def _registered(name: str) -> _Registered:
     if name not in _MODES:
         raise ValueError(f'expected a dense mode out of {list_dense_modes()}, got {name!r}')
     return _MODES[name]
@@ -72,8 +125,7 @@ def check_dense_mode(name: str, num_class_tokens: int) -> None:
     Raises:
         ValueError: If there is no such mode, or it needs a class token and the tower has none.
     """
-    get_dense_mode(name)
-    if name in _NEED_CLASS_TOKEN and num_class_tokens == 0:
+    if _registered(name).class_token and num_class_tokens == 0:
         raise ValueError(
             f'dense mode {name!r} is built on the class token, and this tower has none (SigLIP and '
             "its kin pool by attention); use 'value'"

@@ -14,7 +14,12 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.checkpoint import checkpoint
 
 from .blocks import BlockView
-from .dense_modes import check_dense_mode, get_dense_mode
+from .dense_modes import (
+    check_dense_mode,
+    get_dense_mode,
+    mode_fits_tower,
+    num_blocks_of_mode,
+)
 from .position_interpolation import check_position_interpolation, resize_position
 
 # Kernels of scaled dot product attention that have no float32.
@@ -49,6 +54,9 @@ class DenseViT(nn.Module):
         with_cp: Recompute blocks in the backward pass to save memory.
         attention_backend: Kernel that scaled dot product attention must take; None lets PyTorch
             choose, which it also does for float32 where the kernel has half precision only.
+        border: Patches of value 0 (the mean colour) that are put around every image of a dense map,
+            on each side; the map leaves them out. A dense mode sets it.
+        fitted_modes: Dense modes that the tower was fitted to.
     """
 
     patch_size: int
@@ -73,6 +81,8 @@ class DenseViT(nn.Module):
         self.position_interpolation = check_position_interpolation(position_interpolation)
         self.with_cp = False
         self.attention_backend: SDPBackend | None = None
+        self.border = 0
+        self.fitted_modes: set[str] = set()
         self._warned = False
 
     @property
@@ -116,16 +126,17 @@ class DenseViT(nn.Module):
     def _embed(self, images: Tensor, grid: Grid) -> Tensor:
         """Embed images ``(B, 3, H, W)`` of a checked size; returns ``(B, N, W)``."""
 
-    def embed(self, images: Tensor) -> tuple[Tensor, Grid]:
-        """Embed normalised images.
+    def embed(self, images: Tensor, border: int | None = None) -> tuple[Tensor, Grid]:
+        """Embed normalised images, with the border if the tower has one.
 
         Args:
             images: Float images ``(B, 3, H, W)``, normalised with ``image_mean`` and ``image_std``;
                 H and W are any multiples of the patch size.
+            border: Patches of border in place of the tower's own.
 
         Returns:
             Tokens ``(B, N, W)`` before the first block, prefix tokens included, and the grid (h,
-            w).
+            w), border included.
 
         Raises:
             ValueError: If the shape is not ``(B, 3, H, W)`` or H or W is no multiple of the patch
@@ -138,7 +149,11 @@ class DenseViT(nn.Module):
             raise TypeError(
                 f'expected normalised float images, got {images.dtype}; scale and normalise first'
             )
-        grid = self._grid(images.shape[2], images.shape[3])
+        height, width = self._grid(images.shape[2], images.shape[3])
+        border = self.border if border is None else border
+        if border:
+            images = F.pad(images, [border * self.patch_size] * 4)
+        grid = height + 2 * border, width + 2 * border
         return self._embed(images, grid), grid
 
     def _position(self, position: Tensor, native: Grid, grid: Grid) -> Tensor:
@@ -212,10 +227,21 @@ class DenseViT(nn.Module):
             Tokens ``(B, N, W)``.
         """
         check_dense_mode(mode, self.num_class_tokens)
-        function = get_dense_mode(mode)
-        last = self.num_blocks - 1
-        tokens = self.run(tokens, grid, start, last, blocks)
-        view = self.block_view(last, grid, blocks, start)
+        if mode_fits_tower(mode) and mode not in self.fitted_modes:
+            raise ValueError(
+                f'dense mode {mode!r} needs a tower that is fitted to it, got one that is not; '
+                f'build it as RefinerCLIP(dense_mode={mode!r}), or call dense_modes.fit_tower'
+            )
+        function, replaced = get_dense_mode(mode), num_blocks_of_mode(mode)
+        first = self.num_blocks - replaced
+        if start > first:
+            raise ValueError(
+                f'dense mode {mode!r} replaces the last {replaced} blocks: expected tokens before '
+                f'block {max(first, 0)} of {self.num_blocks}, got those before block {start}'
+            )
+        tokens = self.run(tokens, grid, start, first, blocks)
+        views = [self.block_view(i, grid, blocks, start) for i in range(first, self.num_blocks)]
+        view = views if replaced > 1 else views[0]
         return self._call(lambda x: function(view, x), tokens)
 
     def _call(self, function: Any, tokens: Tensor) -> Tensor:
@@ -257,7 +283,12 @@ class DenseViT(nn.Module):
         return self._head(self.norm(tokens))
 
     def to_map(self, tokens: Tensor, grid: Grid) -> Tensor:
-        """Drop the prefix of tokens ``(B, N, C)`` and return the rest as a map ``(B, C, h, w)``."""
+        """Drop prefix and border of tokens ``(B, N, C)``; the rest as a map ``(B, C, h, w)``.
+
+        Args:
+            tokens: Tokens of a grid.
+            grid: The grid, border included, as :meth:`embed` returns it.
+        """
         height, width = grid
         expected = self.num_prefix_tokens + height * width
         if tokens.shape[1] != expected:
@@ -265,7 +296,9 @@ class DenseViT(nn.Module):
                 f'expected {self.num_prefix_tokens} prefix + {height} x {width} = {expected} '
                 f'tokens, got {tokens.shape[1]}'
             )
-        return tokens[:, self.num_prefix_tokens :].transpose(1, 2).unflatten(2, grid)
+        maps = tokens[:, self.num_prefix_tokens :].transpose(1, 2).unflatten(2, grid)
+        rows, columns = (slice(self.border, side - self.border) for side in grid)
+        return maps[..., rows, columns] if self.border else maps
 
     def dense(self, images: Tensor, mode: str = 'value', normalize: bool = False) -> Tensor:
         """Return the dense map of images in the joint embedding space.
@@ -284,10 +317,13 @@ class DenseViT(nn.Module):
         return F.normalize(features, dim=1) if normalize else features
 
     def image_embedding(self, images: Tensor) -> Tensor:
-        """Return the library's image embedding ``(B, D)`` at any valid size, not normalised."""
+        """Return the library's image embedding ``(B, D)`` at any valid size, not normalised.
+
+        Without the border: the class token is read as it was trained.
+        """
         if images.shape[0] == 0:  # as in _call, for towers that pool by attention
             return images.new_zeros(0, self.embed_dim)
-        tokens, grid = self.embed(images)
+        tokens, grid = self.embed(images, border=0)
         return self.pool(self.run(tokens, grid))
 
     def forward(self, images: Tensor) -> Tensor:
@@ -296,7 +332,8 @@ class DenseViT(nn.Module):
 
     def extra_repr(self) -> str:
         """Name what no parameter shows, for prints and for the hashes of caches."""
-        return f'position_interpolation={self.position_interpolation!r}'
+        border = f', border={self.border}' if self.border else ''
+        return f'position_interpolation={self.position_interpolation!r}{border}'
 
     def freeze(self, trainable_blocks: int = 0) -> DenseViT:
         """Let only the last blocks learn.
