@@ -49,6 +49,25 @@ def test_gradient_is_the_students_alone_and_finite_at_equality(distance):
     assert value.requires_grad
 
 
+def test_maps_are_lists_of_tokens_without_those_of_padding():
+    loss = CorrelationLoss('mse', loss_weight=0.5)
+    student, teacher = torch.randn(2, 3, 2, 4), torch.randn(2, 5, 2, 4)
+    pictures = torch.tensor([[0.0, 0.0, 1.0, 1.0], [0.0, 0.0, 0.5, 1.0]])
+    first, second = (
+        correlation_loss(
+            student[i, :, :, :columns].flatten(1).T[None],
+            teacher[i, :, :, :columns].flatten(1).T[None],
+            distance='mse',
+        )
+        for i, columns in ((0, 4), (1, 2))
+    )
+    expected = 0.5 * torch.cat([first, second]).mean()
+    torch.testing.assert_close(loss.of_maps(student, teacher, pictures), expected)
+    torch.testing.assert_close(loss.of_maps(student, teacher, pictures, 4.0), expected / 2)
+    with pytest.raises(ValueError, match=r'one grid, got \(2, 4\) and \(1, 4\)'):
+        loss.of_maps(student, teacher[:, :, :1])
+
+
 def test_weight_and_divisor():
     loss = CorrelationLoss(loss_weight=0.25)
     assert loss(APART, ALIKE).item() == pytest.approx(0.25)

@@ -14,7 +14,8 @@ from mmengine.optim import OptimWrapper
 from mmengine.registry import MODELS
 
 import projects.declip.declip  # noqa: F401  (registers DeCLIP)
-from projects.declip.declip.streams import shows_picture, split_streams
+from projects.declip.declip.streams import split_streams
+from refineclip.distill.losses import shows_picture
 from tests.test_distill.toys import PREPROCESSOR, STUDENT, TOWER, raw_batch, region_batch
 
 CONTENT = dict(type='CLIPSelfLoss')

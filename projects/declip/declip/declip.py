@@ -11,11 +11,11 @@ import torch
 from mmengine.registry import MODELS
 from torch import Tensor
 
-from refineclip.distill.losses import CorrelationLoss
+from refineclip.distill.losses import CorrelationLoss, shows_picture
 from refineclip.distill.region_alignment import RegionAlignment
 from refineclip.distill.region_batch import RegionBatch
 
-from .streams import STREAMS, shows_picture, split_streams
+from .streams import STREAMS, split_streams
 
 FROZEN_STUDENT = 'frozen-student'
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from refineclip.encoders.refiner_clip import RefinerCLIP
@@ -32,23 +31,3 @@ def split_streams(
     query, key, _ = visual.block_view(visual.num_blocks - 1, grid).qkv(tokens)
     parts = {'query': query, 'key': key}
     return content, [merge_heads(parts[name])[:, visual.num_prefix_tokens :] for name in names]
-
-
-def shows_picture(pictures: Tensor | None, grid: tuple[int, int]) -> Tensor | None:
-    """Tell tokens of the picture from tokens of its padding.
-
-    Args:
-        pictures: (B, 4) xyxy of each picture in [0, 1] of the canvas; None if nobody knows.
-        grid: (h, w).
-
-    Returns:
-        (B, h * w) bool, whether the middle of a token lies in the picture; None for None.
-    """
-    if pictures is None:
-        return None
-    ys, xs = (
-        (torch.arange(count, device=pictures.device) + 0.5) / count for count in grid
-    )  # middles of the tokens, in [0, 1]
-    x1, y1, x2, y2 = (side[:, None] for side in pictures.unbind(dim=1))
-    rows, columns = (ys >= y1) & (ys <= y2), (xs >= x1) & (xs <= x2)
-    return (rows[:, :, None] & columns[:, None]).flatten(1)

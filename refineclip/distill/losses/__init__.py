@@ -1,6 +1,6 @@
 """Losses of the two stages: plain functions, wrapped by registered modules."""
 
-from .correlation_loss import CorrelationLoss, correlation_loss
+from .correlation_loss import CorrelationLoss, correlation_loss, shows_picture
 from .refine_loss import RefineLoss
 from .retention_loss import RetentionLoss
 from .rla_loss import CLIPSelfLoss, RegionTextLoss
@@ -15,5 +15,6 @@ __all__ = [
     'SCDLoss',
     'correlation_loss',
     'scd_loss',
+    'shows_picture',
     'spatial_correlation',
 ]

@@ -48,6 +48,26 @@ def correlation_loss(
     return ((squares + 1e-12).sqrt() * kept).sum(dim=1) / count
 
 
+def shows_picture(pictures: Tensor | None, grid: tuple[int, int]) -> Tensor | None:
+    """Tell tokens of the picture from tokens of its padding.
+
+    Args:
+        pictures: (B, 4) xyxy of each picture in [0, 1] of the canvas; None if nobody knows.
+        grid: (h, w).
+
+    Returns:
+        (B, h * w) bool, whether the middle of a token lies in the picture; None for None.
+    """
+    if pictures is None:
+        return None
+    ys, xs = (
+        (torch.arange(count, device=pictures.device) + 0.5) / count for count in grid
+    )  # middles of the tokens, in [0, 1]
+    x1, y1, x2, y2 = (side[:, None] for side in pictures.unbind(dim=1))
+    rows, columns = (ys >= y1) & (ys <= y2), (xs >= x1) & (xs <= x2)
+    return (rows[:, :, None] & columns[:, None]).flatten(1)
+
+
 @MODELS.register_module()
 class CorrelationLoss(LateTerm):
     """Correlation of the patches of an image, held to another encoder's; see the function.
@@ -93,3 +113,32 @@ class CorrelationLoss(LateTerm):
         with torch.autocast(student.device.type, enabled=False):
             total = correlation_loss(student, teacher, valid, self.distance).sum()
         return self.loss_weight * total / (len(student) if avg_factor is None else avg_factor)
+
+    def of_maps(
+        self,
+        student: Tensor,
+        teacher: Tensor,
+        pictures: Tensor | None = None,
+        avg_factor: float | Tensor | None = None,
+    ) -> Tensor:
+        """Compute the weighted loss of two maps of the same images.
+
+        Args:
+            student: (B, D, h, w) map, any norm.
+            teacher: (B, D', h, w) map on the same grid, any norm; receives no gradient.
+            pictures: (B, 4) where each picture lies on the canvas, see :func:`shows_picture`.
+            avg_factor: Divisor of the sum over images; default B.
+
+        Returns:
+            Scalar, float32.
+
+        Raises:
+            ValueError: If the two have different grids.
+        """
+        if student.shape[2:] != teacher.shape[2:]:
+            raise ValueError(
+                f'CorrelationLoss: expected two maps on one grid, got {tuple(student.shape[2:])} '
+                f'and {tuple(teacher.shape[2:])}; resize the images of one (teacher_view)'
+            )
+        tokens = (one.flatten(2).transpose(1, 2) for one in (student, teacher))
+        return self(*tokens, shows_picture(pictures, student.shape[2:]), avg_factor)
