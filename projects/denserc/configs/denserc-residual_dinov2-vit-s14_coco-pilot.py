@@ -1,0 +1,4 @@
+# The map with residual and MLP of the last block around the sum: not DenseRC, for short trainings.
+_base_ = ['./denserc_dinov2-vit-s14_coco-pilot.py']
+
+model = dict(student=dict(dense_mode='gated-values-residual'))
