@@ -79,8 +79,8 @@ def gated_values(views: Sequence[BlockView], tokens: Tensor) -> Tensor:
 def gated_values_residual(views: Sequence[BlockView], tokens: Tensor) -> Tensor:
     """Like ``'gated-values'``, with the last block's residual and MLP around the sum.
 
-    Not DenseRC, whose ablation is against residuals: it starts near CLIPSelf's map (``'value'``), which
-    matters where training is short.
+    Not DenseRC, whose ablation is against residuals: it starts near CLIPSelf's map (``'value'``),
+    which matters where training is short.
     """
     total, tokens = gated_sum(views, tokens)
     tokens = tokens + total

@@ -282,12 +282,13 @@ class DenseViT(nn.Module):
         """
         return self._head(self.norm(tokens))
 
-    def to_map(self, tokens: Tensor, grid: Grid) -> Tensor:
+    def to_map(self, tokens: Tensor, grid: Grid, border: int | None = None) -> Tensor:
         """Drop prefix and border of tokens ``(B, N, C)``; the rest as a map ``(B, C, h, w)``.
 
         Args:
             tokens: Tokens of a grid.
             grid: The grid, border included, as :meth:`embed` returns it.
+            border: Patches to drop on each side, in place of the tower's own border.
         """
         height, width = grid
         expected = self.num_prefix_tokens + height * width
@@ -297,8 +298,9 @@ class DenseViT(nn.Module):
                 f'tokens, got {tokens.shape[1]}'
             )
         maps = tokens[:, self.num_prefix_tokens :].transpose(1, 2).unflatten(2, grid)
-        rows, columns = (slice(self.border, side - self.border) for side in grid)
-        return maps[..., rows, columns] if self.border else maps
+        border = self.border if border is None else border
+        rows, columns = (slice(border, side - border) for side in grid)
+        return maps[..., rows, columns]
 
     def dense(self, images: Tensor, mode: str = 'value', normalize: bool = False) -> Tensor:
         """Return the dense map of images in the joint embedding space.
