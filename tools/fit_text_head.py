@@ -54,11 +54,9 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
 
     from refineclip.datasets.coco_panoptic import CocoPanoptic
-    from refineclip.distill.region_preprocessor import RegionPreprocessor
     from refineclip.encoders.build import build_clip
-    from refineclip.encoders.text.text_head import TextHead
     from refineclip.encoders.weights.checkpoint_file import read_array
-    from refineclip.evaluation.regions.crop_features import encode_crops
+    from refineclip.evaluation.regions.head_fitting import fit_head, label_crops
 
     dataset = CocoPanoptic(args.data_root, args.split)
     try:
@@ -71,19 +69,12 @@ def main(argv: list[str] | None = None) -> None:
             f'of {args.data_root}, got {tuple(text.shape)} in {args.text_embeddings}'
         )
     visual = build_clip(args.model, args.pretrained, text=False).visual.eval().to(args.device)
-    preprocess = RegionPreprocessor(
-        mean=[255 * value for value in visual.image_mean],
-        std=[255 * value for value in visual.image_std],
-        image_size=args.crop_size,
-        crop_size=args.crop_size,
-        image_resize='squash',
-        crop_resize='squash',
-    ).to(args.device)
-    crops = encode_crops(visual, dataset.images[: args.limit], preprocess, args.min_area)
+    images = dataset.images[: args.limit]
+    crops = label_crops(visual, images, args.crop_size, args.min_area, args.device)
     for out, features in ((args.out, crops.embedding), (args.mean_token_out, crops.mean_token)):
         if out is None:
             continue
-        head = TextHead.fit(features, text[crops.labels], args.ridge, text_mean=text.mean(0))
+        head = fit_head(features, crops.labels, text, args.ridge)
         out.parent.mkdir(parents=True, exist_ok=True)
         head.save(out)
         hits = head.classify(features, text).argmax(1) == crops.labels

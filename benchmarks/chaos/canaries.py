@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from mmengine.runner.checkpoint import load_checkpoint
 
-from refineclip.commands.demo.steps import Step, run_steps
+from refineclip.commands.steps import Step, run_steps
 from refineclip.datasets.proposals import load_proposals
 from refineclip.datasets.vocabularies import as_vocabulary
 from refineclip.distill.hooks.resume_check_hook import read_config

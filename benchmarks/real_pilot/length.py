@@ -27,7 +27,7 @@ from measures import PilotEvaluation, Scores
 from rich.console import Console
 from run import Pilot, make_preprocessor, need_data
 
-from refineclip.commands.demo.steps import Step, run_steps
+from refineclip.commands.steps import Step, run_steps
 from refineclip.distill.hooks.weight_ensemble_hook import blend_state
 from refineclip.encoders.text.text_head import TextHead
 from refineclip.encoders.weights.loading import load_submodule

@@ -28,7 +28,7 @@ from candidates import CANDIDATES, LONG_CANDIDATES, SEEDS
 from rich.console import Console
 from run import need_data
 
-from refineclip.commands.demo.steps import Step, run_steps
+from refineclip.commands.steps import Step, run_steps
 
 LONG = 'photos, 144 steps'
 WORLDS = {'photos': photos, LONG: photos, 'drawn world': drawn}

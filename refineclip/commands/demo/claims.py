@@ -6,23 +6,18 @@ against all kinds and backgrounds, the nearest in small to the unsupervised segm
 paper measures, and of our five measures the one that no label, no text and no single image helps.
 The other four are printed beside it and may disagree.
 
-One seed: a difference has the 95 % interval of a paired bootstrap over images. Several seeds: mean
-of the differences, and at either end the wider of the mean bootstrap interval and the t interval
-over the seeds. A comparison *holds* if its whole interval is above its threshold, *does not hold*
-if its whole interval is below, and is *within noise* otherwise; a claim is as good as its worst
-comparison.
+Intervals are those of :mod:`refineclip.evaluation.seeds`. A comparison *holds* if its whole
+interval is above its threshold, *does not hold* if its whole interval is below, and is *within
+noise* otherwise; a claim is as good as its worst comparison.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-from scipy.stats import t as student_t
-
-from refineclip.evaluation.bootstrap import ImageScores, paired_bootstrap
+from refineclip.evaluation.bootstrap import ImageScores
+from refineclip.evaluation.seeds import Interval, compare
 
 FROZEN, REFINER, RLA, SC_RLA, R_SC_RLA = 'frozen CLIP', 'Refiner', 'RLA', 'SC-RLA', 'R-SC-RLA'
 ALONE, ONE_CONTEXT, MANY_CONTEXTS = 'no context', '1 context', 'most contexts'
@@ -38,18 +33,6 @@ HOLDS, NOISE, FAILS = 'holds', 'within noise', 'does not hold'
 
 # Row -> one mapping of measures per seed; rows that no seed changes have one.
 Rows = Mapping[str, Sequence[Mapping[str, ImageScores]]]
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A difference and its 95 % interval."""
-
-    value: float
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        return f'{self.value:+.3f} [{self.low:+.3f}, {self.high:+.3f}]'
 
 
 @dataclass(frozen=True)
@@ -195,32 +178,6 @@ CLAIMS = (
         ),
     ),
 )
-
-
-def compare(own: Sequence[ImageScores], other: Sequence[ImageScores]) -> Interval:
-    """Difference of one measure between two rows.
-
-    Args:
-        own: Scores of each seed, or one if no seed changes the row.
-        other: The same of the row to subtract.
-
-    Raises:
-        ValueError: If both rows have several, not equally many seeds.
-    """
-    count = max(len(own), len(other))
-    if any(len(side) not in (1, count) for side in (own, other)):
-        raise ValueError(f'expected as many seeds on both sides, got {len(own)} and {len(other)}')
-    pairs = [
-        paired_bootstrap(own[i if len(own) > 1 else 0], other[i if len(other) > 1 else 0])
-        for i in range(count)
-    ]
-    values = np.array([pair.value for pair in pairs])
-    mean = float(values.mean())
-    low, high = (float(np.mean([getattr(p, end) for p in pairs])) for end in ('low', 'high'))
-    if count > 1:
-        half = float(student_t.ppf(0.975, count - 1) * values.std(ddof=1) / math.sqrt(count))
-        low, high = min(low, mean - half), max(high, mean + half)
-    return Interval(mean, low, high)
 
 
 def judge(rows: Rows, claims: Sequence[Claim] = CLAIMS) -> list[Judgement]:

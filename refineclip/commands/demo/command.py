@@ -21,8 +21,8 @@ from ..help_text import command_parser
 from .claims import FROZEN, REFINER, RLA
 
 if TYPE_CHECKING:
+    from ..steps import Step
     from .measures import Setting
-    from .steps import Step
 
 MARKER = '.refineclip-demo'
 CONTEXTS = 'refining without training'
@@ -89,9 +89,9 @@ def run(args: argparse.Namespace) -> int:
     """Train, measure, draw and report."""
     from rich.console import Console
 
+    from ..steps import run_steps
     from .downstream import downstream_scores
     from .report import claims_text, downstream_table, results_table, write_results
-    from .steps import run_steps
 
     started = time.monotonic()
     console = Console(file=sys.stdout)
@@ -192,6 +192,7 @@ def plan(args: argparse.Namespace) -> tuple[list[Step], dict[str, list[str]]]:
     from refineclip.datasets.microworld import write_split
 
     from ..microworld import SPLITS
+    from ..steps import Step
     from .downstream import downstream_steps
     from .measures import TILES, build_row, context_scores, measure_row
     from .runs import (
@@ -205,7 +206,6 @@ def plan(args: argparse.Namespace) -> tuple[list[Step], dict[str, list[str]]]:
         run_folder,
         run_options,
     )
-    from .steps import Step
     from .training import train
 
     setting = setting_of(args)

@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..steps import Step
 from .claims import FROZEN, R_SC_RLA, RLA, SC_RLA
 from .runs import RUNS, run_checkpoint
-from .steps import Step
 from .training import train_and_test
 
 NEEDS = ('mmcv', 'mmdet', 'mmseg')

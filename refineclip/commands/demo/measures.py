@@ -163,11 +163,14 @@ def measure_row(setting: Setting, spec: str, alpha: float = 1.0) -> Scores:
         encoder.load_state_dict(blend_state(encoder.state_dict(), frozen.state_dict(), alpha))
     maps = data.maps(encoder)
     scores = spatial_scores(data, maps, setting.num_starts)
-    if spec == COLOUR:
-        return scores
+    return scores if spec == COLOUR else scores | text_scores(setting, encoder, data)
+
+
+def text_scores(setting: Setting, encoder: Any, data: PanopticEvaluation) -> Scores:
+    """Regions by class names, and whole images by captions."""
     text = vocabulary(setting, data.classes)
     features = data.region_features({'row': encoder})['row']
-    return scores | data.score_regions(features, text) | retrieval_scores(setting, encoder, data)
+    return data.score_regions(features, text) | retrieval_scores(setting, encoder, data)
 
 
 def spatial_scores(

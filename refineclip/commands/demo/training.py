@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
-from mmengine.runner import Runner
 
 import refineclip
 import refineclip.visualization  # registers FeatureStripHook
-from refineclip.datasets.loader_settings import settle_workers
+
+from ..running import place, running
 
 REFINER_CONFIG = 'refiner'
 
@@ -67,7 +66,7 @@ def train(
     """
     cfg = _prepare(method, options, folder)
     cfg.custom_hooks = [*cfg.custom_hooks, *hooks]
-    with _running(cfg, folder) as runner:
+    with running(cfg, folder) as runner:
         runner.train()
 
 
@@ -85,36 +84,14 @@ def train_and_test(method: str, options: Mapping[str, Any], folder: Path) -> dic
     cfg = _prepare(method, options, folder)
     # Tested once, at the end; a validation before that would be the same.
     cfg.val_dataloader = cfg.val_evaluator = cfg.val_cfg = None
-    with _running(cfg, folder) as runner:
+    with running(cfg, folder) as runner:
         if cfg.get('train_cfg') is not None:
             runner.train()
         return {name: float(value) for name, value in runner.test().items()}
 
 
 def _prepare(method: str, options: Mapping[str, Any], folder: Path) -> Config:
-    cfg = load_config(method, options)
-    settle_workers(cfg)
-    cfg.work_dir = str(folder)
-    # Names mmengine's loggers, of which a process keeps one per name.
-    cfg.experiment_name = f'{folder.parent.name}-{folder.name}'
-    return cfg
-
-
-@contextlib.contextmanager
-def _running(cfg: Config, folder: Path) -> Iterator[Runner]:
-    """A runner whose output goes to ``train.log``."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (
-        (folder / 'train.log').open('w') as log,
-        contextlib.redirect_stdout(log),
-        contextlib.redirect_stderr(log),
-    ):
-        runner = Runner.from_cfg(cfg)
-        yield runner
-        # mmengine keeps the logger as the current one of the process, but the log is closed now.
-        for handler in list(runner.logger.handlers):
-            runner.logger.removeHandler(handler)
-            handler.close()
+    return place(load_config(method, options), folder)
 
 
 def checkpoint(method: str, folder: Path, options: Mapping[str, Any]) -> Path:

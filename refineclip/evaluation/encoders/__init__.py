@@ -11,6 +11,7 @@ from .rows import (
     split_tap,
 )
 from .shared_trunk import DenseEncoder, SharedTrunk
+from .shift_averaging import ShiftAveraging
 
 __all__ = [
     'COLOUR',
@@ -19,6 +20,7 @@ __all__ = [
     'DenseEncoder',
     'EncoderLoader',
     'SharedTrunk',
+    'ShiftAveraging',
     'TappedEncoder',
     'count_refiner_blocks',
     'is_own_checkpoint',

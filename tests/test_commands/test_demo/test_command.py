@@ -13,7 +13,7 @@ from rich.console import Console
 
 from refineclip.__main__ import main as dispatch
 from refineclip.commands.demo import command, downstream, measures, report, training
-from refineclip.commands.demo.steps import Step, run_steps
+from refineclip.commands.steps import Step, run_steps
 from refineclip.datasets.microworld.vocabulary import NOVEL_NAMES
 from refineclip.encoders import build_clip
 from refineclip.evaluation.bootstrap import ImageScores

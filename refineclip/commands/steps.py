@@ -76,6 +76,29 @@ def run_steps(steps: Sequence[Step], jobs: int, console: Console, store: Path) -
         return _run_here(steps, board) if jobs == 1 else _run_apart(steps, jobs, board)
 
 
+def finished_steps(steps: Sequence[Step], store: Path) -> dict[str, Any]:
+    """What those of the steps returned that a run finished, also one that was stopped later.
+
+    Args:
+        steps: The steps.
+        store: See :func:`run_steps`.
+    """
+    results = {}
+    for step in steps:
+        file = _file(step, store)
+        if file.is_file():
+            try:
+                with torch.serialization.safe_globals([ImageScores, RefiningCurve]):
+                    results[step.name] = read_content(file)[_RESULT]
+            except ValueError as error:
+                warn_made_anew(str(error))
+    return results
+
+
+def _file(step: Step, store: Path) -> Path:
+    return store / f'{step.name}.pt'
+
+
 class _Board:
     """What runs, what is done, and how far the whole is."""
 
@@ -89,28 +112,16 @@ class _Board:
 
     def earlier(self, steps: Sequence[Step]) -> dict[str, Any]:
         """What steps returned that an earlier run finished."""
-        results = {}
-        for step in steps:
-            file = self._file(step)
-            if file.is_file():
-                try:
-                    with torch.serialization.safe_globals([ImageScores, RefiningCurve]):
-                        results[step.name] = read_content(file)[_RESULT]
-                except ValueError as error:
-                    warn_made_anew(str(error))
-                else:
-                    self.done += step.seconds
+        results = finished_steps(steps, self.store)
+        self.done += sum(step.seconds for step in steps if step.name in results)
         return results
-
-    def _file(self, step: Step) -> Path:
-        return self.store / f'{step.name}.pt'
 
     def start(self, step: Step) -> None:
         self.started[step.name] = step, time.monotonic()
         self.show()
 
     def finish(self, step: Step, result: Any) -> None:
-        write_whole(self._file(step), lambda path: torch.save({_RESULT: result}, path))
+        write_whole(_file(step, self.store), lambda path: torch.save({_RESULT: result}, path))
         _, started = self.started.pop(step.name)
         self.done += step.seconds
         console = self.progress.console
