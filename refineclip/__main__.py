@@ -40,6 +40,10 @@ TASKS = {
             'spatial --data data/microworld --split val --image-size 128 --model microworld-clip '
             '--models frozen=shipped random=random colour=colour',
         ),
+        'compare': (
+            'train ways of refining CLIP on the same data; one table, one figure',
+            '--suite microworld --methods RLA SC-RLA --quick --out work_dirs/compare',
+        ),
         'app': (
             'open a page: click a token, see its map in every row; words; boxes',
             '--model ViT-B-16-quickgelu --models frozen=openai refined=FILE --images photos/',
