@@ -22,7 +22,7 @@ head = dict(split='train2017', images=100)
 coco = 'coco'
 val = 'val2017'
 weights = 'weights/vit_small_patch14_dinov2*'
-text = 'text_embeddings/openai-vit-b16_coco-panoptic-133.npy'
+words = 'text_embeddings/openai-vit-b16_coco-panoptic-133.npy'
 # Boxes of at least 1 % of the photo.
 min_area = 0.01
 

@@ -23,6 +23,7 @@ from refineclip.encoders.towers.dense_vit import DenseViT
 
 from .distillation_model import DistillationModel
 from .live_memory import LiveMemory, kernels_of_training
+from .losses.correlation_loss import CorrelationLoss, correlation_loss
 from .losses.scd_loss import scd_loss
 from .refiner_training import RefinerTraining
 from .region_alignment import RegionAlignment
@@ -71,6 +72,12 @@ class Memory:
     activations_with_cp: int
 
 
+def is_stage(model: dict[str, Any]) -> bool:
+    """Whether a model's config is of one of the two stages, or of a method that is made of one."""
+    kind = MODELS.get(model['type']) if isinstance(model.get('type'), str) else None
+    return kind is not None and issubclass(kind, (RefinerTraining, RegionAlignment))
+
+
 def build_on_meta(model: dict[str, Any]) -> DistillationModel:
     """Build the model of a config without weights, on the meta device.
 
@@ -78,7 +85,7 @@ def build_on_meta(model: dict[str, Any]) -> DistillationModel:
         ValueError: The config holds no stage of this package, or a model that only a download
             would describe.
     """
-    if model.get('type') not in STAGES:
+    if not is_stage(model):
         raise ValueError(
             f'expected a config whose model is one of {STAGES}, got {model.get("type")!r}'
         )
@@ -188,7 +195,7 @@ def step_flops(model: DistillationModel, regions: Regions) -> dict[str, float]:
         parts = _flops(lambda: model.student.dense(one.images), 'student')
         if model.scd is not None:
             parts |= _flops(lambda: model._target_map(one), 'dense teacher', train=False)
-            parts['SCD'] = regions.mean_used * _scd_flops(model)
+            parts['SCD'] = _correlation_flops(model, one, regions)
         if model.needs_crops:
             crop = _flops(lambda: model._crops(one), 'crops', train=False)
             parts['crops'] = regions.mean * crop['crops']
@@ -221,12 +228,16 @@ def _flops(run: Callable[[], Tensor], name: str, train: bool = True) -> dict[str
     }
 
 
-def _scd_flops(model: RegionAlignment) -> float:
-    """Of one region: the teacher's correlations, the student's, and the gradient to its tokens."""
+def _correlation_flops(model: RegionAlignment, one: RegionBatch, regions: Regions) -> float:
+    """Of one image: the teacher's correlations, the student's, and the gradient to its tokens."""
     scd: Any = model.scd
-    bins, source = scd.roi_size**2, model.scd_teacher or model.teacher
-    passes = 2 if scd.options['detach_keys'] else 3
-    return 2.0 * bins**2 * (source.embed_dim + passes * model.student.embed_dim)
+    source, patch = model.scd_teacher or model.teacher, model.student.visual.patch_size
+    if isinstance(scd, CorrelationLoss):  # all tokens of the image
+        tokens, times, passes = one.images[0, 0].numel() / patch**2, 1.0, 3
+    else:
+        tokens, times = scd.roi_size**2, regions.mean_used
+        passes = 2 if scd.options['detach_keys'] else 3
+    return 2.0 * times * tokens**2 * (source.embed_dim + passes * model.student.embed_dim)
 
 
 def count_parameters(model: nn.Module) -> tuple[int, int]:
@@ -308,13 +319,7 @@ def _run_step(model: DistillationModel, batch: RegionBatch, regions: Regions) ->
         if model.rla is not None:
             total = total + pool_regions(F.normalize(student, dim=1), batch.boxes, 1).sum()
         if model.scd is not None:
-            scd: Any = model.scd
-            piece = used[: max(1, scd.max_correlations // scd.roi_size**4)]
-            tokens, target = (
-                pool_tokens(F.normalize(maps.float(), dim=1), piece, scd.roi_size)
-                for maps in (student, targets['map'])
-            )
-            total = total + scd_loss(tokens, target, **scd.options).sum()
+            total = total + _correlation(model.scd, student, targets['map'], used)
         if model.retention is not None:
             total = total + model.student.image_embedding(batch.whole).float().sum()
     else:
@@ -329,3 +334,16 @@ def _run_step(model: DistillationModel, batch: RegionBatch, regions: Regions) ->
             tokens = (tokens @ bank.T).logsumexp(dim=-1)
         total = tokens.sum()
     total.backward()
+
+
+def _correlation(scd: Any, student: Tensor, target: Tensor, boxes: Tensor) -> Tensor:
+    """The spatial term of two maps, unweighted: of whole images, or of a piece of the regions."""
+    if isinstance(scd, CorrelationLoss):
+        own, other = (maps.flatten(2).transpose(1, 2) for maps in (student, target))
+        return correlation_loss(own, other, distance=scd.distance).sum()
+    piece = boxes[: max(1, scd.max_correlations // scd.roi_size**4)]
+    own, other = (
+        pool_tokens(F.normalize(maps.float(), dim=1), piece, scd.roi_size)
+        for maps in (student, target)
+    )
+    return scd_loss(own, other, **scd.options).sum()

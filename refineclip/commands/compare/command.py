@@ -104,8 +104,10 @@ def run(args: argparse.Namespace) -> int:
     from rich.console import Console
 
     from ..steps import finished_steps, run_steps
+    from .downstream import downstream_steps
     from .job import Job
     from .planning import plan, refuse_changed
+    from .report import write_results
     from .training import check
 
     started = time.monotonic()
@@ -120,7 +122,8 @@ def run(args: argparse.Namespace) -> int:
         if method.trains:
             check(job, method, args.seeds[0])
     steps, store = plan(job, methods, args.seeds), args.out / 'steps'
-    steps += downstream(args, job, methods)
+    if args.downstream:
+        steps += downstream_steps(job, methods, args.seeds)
     refuse_changed(job, methods, args.seeds, finished_steps(steps, store))
     open_folder(args, job)
     console = Console(file=sys.stdout)
@@ -131,32 +134,12 @@ def run(args: argparse.Namespace) -> int:
     )
     try:
         run_steps(steps, args.jobs, console, store)
-    finally:
-        report(args, job, methods, steps)
+    finally:  # after an error, of what is measured
+        done = finished_steps(steps, store)
+        missing = [step.name for step in steps if step.name not in done]
+        sys.stdout.write(write_results(args, job, methods, done, missing))
     sys.stdout.write(f'compare: done in {(time.monotonic() - started) / 60:.1f} min\n')
     return 0
-
-
-def report(
-    args: argparse.Namespace, job: Job, methods: Sequence[Method], steps: Sequence[Step]
-) -> None:
-    """Write what is measured, which after an error is a part."""
-    from ..steps import finished_steps
-    from .report import write_results
-
-    done = finished_steps(steps, args.out / 'steps')
-    missing = [step.name for step in steps if step.name not in done]
-    text = write_results(args, job, methods, done, missing)
-    sys.stdout.write(text)
-
-
-def downstream(args: argparse.Namespace, job: Job, methods: Sequence[Method]) -> list[Step]:
-    """Steps of detectors and segmentors, where they are asked for."""
-    if not args.downstream:
-        return []
-    from .downstream import downstream_steps
-
-    return downstream_steps(job, methods, args.seeds)
 
 
 def run_plan(args: argparse.Namespace, job: Job, methods: Sequence[Method]) -> int:

@@ -51,11 +51,11 @@ class Photos:
         if self.job.data is None:
             raise FileNotFoundError(
                 f'--data: expected a folder with {self.suite["coco"]}/, {self.suite["weights"]} '
-                f'and {self.suite["text"]}, got none; --suite microworld needs no data'
+                f'and {self.suite["words"]}, got none; --suite microworld needs no data'
             )
         splits = {self.suite['val'], self.suite['head']['split']}
         needed = [self.coco / 'annotations' / f'panoptic_{split}.json' for split in splits]
-        for file in (*needed, self.data / self.suite['text']):
+        for file in (*needed, self.data / self.suite['words']):
             if not file.is_file():
                 raise FileNotFoundError(f'--data: expected {file}, got no such file')
         self.weights  # noqa: B018  (raises)
@@ -106,7 +106,7 @@ class Photos:
     @property
     def text(self) -> Tensor:
         """(C, T) embedding of every category's name."""
-        return read_array(self.data / self.suite['text']).float()
+        return read_array(self.data / self.suite['words']).float()
 
     def score(self, encoder: Any) -> Scores:
         """Regions through the head, words alone, and spatial measures."""

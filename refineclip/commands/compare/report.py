@@ -14,6 +14,7 @@ from refineclip.visualization import front_figure
 from refineclip.visualization.style import save_figure
 
 from ..evaluate.common import environment, write_json
+from .downstream import downstream_table, downstream_values
 from .job import Job
 from .planning import measure_name, per_seed, train_name, trained_methods
 from .suite import Method
@@ -52,6 +53,7 @@ def write_results(
     files = [args.out / 'compare.json', args.out / 'compare.md']
     write_json(files[0], content(args, job, methods, done, missing, rows, away))
     text = markdown(args, job, methods, missing, rows, away)
+    text += downstream_table(downstream_values(methods, args.seeds, done))
     files[1].write_text(text)
     if shown := _on_axes(job, rows):
         files.append(save_figure(front(job, shown, away), args.out / 'front.png'))
@@ -122,7 +124,7 @@ def content(
             row: {key: vars(interval) for key, interval in own.items()} for row, own in away.items()
         },
         'front': pareto_front(rows, job.suite['axes']),
-        'downstream': {name: one for name, one in done.items() if ' on ' in name},
+        'downstream': downstream_values(methods, args.seeds, done),
         'runs': runs,
         'seconds': {name: one['seconds'] for name, one in done.items() if _timed(one)},
         'missing': list(missing),
@@ -164,7 +166,7 @@ def markdown(
         f'# Comparison: {suite["title"]}',
         f'`{command(args)}`',
         f'{passes:g} passes of the student, seeds {", ".join(map(str, args.seeds))}. {RULE}',
-        summary(rows, suite['axes'], suite.settings.get('ours', suite['baseline'])),
+        summary(rows, suite['axes'], suite['columns'], suite.settings.get('ours')),
         markdown_table(rows, away, suite['columns'], suite['axes']),
         f'Mean and standard deviation over seeds; below, the difference to {suite["baseline"]} '
         'with its 95 % interval (paired bootstrap over images, or the t interval over seeds where '
@@ -207,7 +209,7 @@ def front(
     )
     return front_figure(
         {row: (span(row, 0), span(row, 1)) for row in shown},
-        tuple(columns[axis] for axis in axes),
+        (f'region accuracy ({columns[axes[0]]})', f'spatial quality ({columns[axes[1]]})'),
         f'Up and to the right is better. Bars: 95 % intervals of the difference to {baseline}. '
         'Dotted: rows that none is better than at both.',
         ('front', best),

@@ -40,9 +40,9 @@ def not_beaten(points: Mapping[str, tuple[float, ...]]) -> list[str]:
     ]
 
 
-def summary(rows: Rows, axes: tuple[str, str], ours: str) -> str:
+def summary(rows: Rows, axes: tuple[str, str], columns: Mapping[str, str], ours: str | None) -> str:
     """Say which rows are better than ours on both axes, by their means."""
-    if ours not in rows:
+    if ours is None or ours not in rows:
         return ''
     own = [mean(rows[ours], axis) for axis in axes]
     better = [
@@ -55,7 +55,8 @@ def summary(rows: Rows, axes: tuple[str, str], ours: str) -> str:
     ]
     who = f'**{", ".join(better)}**' if better else 'No row'
     verb = 'are' if len(better) > 1 else 'is'
-    return f'{who} {verb} better than {ours} on both axes of the front, {" and ".join(axes)}.'
+    names = ' and '.join(columns[axis] for axis in axes)
+    return f'{who} {verb} better than {ours} on both axes of the front, {names}.'
 
 
 def markdown_table(

@@ -93,19 +93,33 @@ def _seeds(args: argparse.Namespace, recipe: str, row: str) -> Sequence[int]:
 
 def _options(args: argparse.Namespace, config: str, row: str, seed: int) -> dict[str, Any]:
     """What a run lays over its config."""
-    root = str(args.out / 'data')
+    checkpoint = None if row == FROZEN else run_checkpoint(args, RUNS[row], seed)
+    return recipe_options(args.out / 'data', config, seed, args.pretrained, checkpoint)
+
+
+def recipe_options(
+    root: Path, config: str, seed: int, pretrained: str = 'shipped', checkpoint: Path | None = None
+) -> dict[str, Any]:
+    """What lays a backbone and a seed over a recipe of the drawn world, as dotted keys.
+
+    Args:
+        root: Folder of the data set.
+        config: Name of the recipe's config.
+        seed: Of its training.
+        pretrained: Weights of the tiny CLIP, and of the text side.
+        checkpoint: Of a refined backbone.
+    """
     options: dict[str, Any] = {
         'randomness.seed': seed,
-        'model.backbone.pretrained': args.pretrained,
-        f'model.{TEXT_SIDES[config]}.pretrained': args.pretrained,
-        'test_dataloader.dataset.data_root': root,
+        'model.backbone.pretrained': pretrained,
+        f'model.{TEXT_SIDES[config]}.pretrained': pretrained,
+        'test_dataloader.dataset.data_root': str(root),
     }
     if config != 'text-segmentor':
-        options['train_dataloader.dataset.data_root'] = root
+        options['train_dataloader.dataset.data_root'] = str(root)
         options['default_hooks.checkpoint.save_optimizer'] = False
     if config == 'fvit':
         options['test_evaluator.ann_file'] = f'{root}/annotations/instances_val.json'
-    if row != FROZEN:
-        checkpoint = str(run_checkpoint(args, RUNS[row], seed))
-        options['model.backbone.init_cfg'] = dict(type='Pretrained', checkpoint=checkpoint)
+    if checkpoint is not None:
+        options['model.backbone.init_cfg'] = dict(type='Pretrained', checkpoint=str(checkpoint))
     return options

@@ -117,7 +117,7 @@ def plan(config: Config, args: argparse.Namespace) -> dict[str, Any]:
     from refineclip.distill import cost
 
     dtype = precision(config)
-    if config.model.type in cost.STAGES:
+    if cost.is_stage(config.model):
         counted = stage_cost(config, dtype, args.gpus)
     else:
         from .host import host_cost
