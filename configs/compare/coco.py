@@ -50,4 +50,16 @@ methods = [
         'declip-script_eva02-vit-b16_dinov2-vit-b14_1xb16-amp-6e_coco-560.py',
         source='arXiv 2505.04410',
     ),
+    dict(
+        name='DenseRC',
+        text='values of three blocks gated per head; correlations of DINOv2 B/14',
+        config='projects/denserc/configs/denserc_eva02-vit-b16_dinov2-vit-b14_1xb16-amp-6e_coco-1024.py',
+        source='CVPR 2026',
+    ),
+    dict(
+        name='Synonyms',
+        text='alignment, and maps of a label held to those of all its names',
+        config='projects/synonyms/configs/synonyms_eva02-vit-b16_dinov2-vit-b14_4xb8-amp-6e_coco-560.py',
+        source='arXiv 2607.11008',
+    ),
 ]

@@ -105,4 +105,40 @@ methods = [
         config='projects/declip/configs/declip-script_microworld.py',
         source='arXiv 2505.04410',
     ),
+    dict(
+        name='UniRefiner',
+        text='a border of registers, low-rank updates, contrast with a frozen teacher',
+        config='projects/unirefiner/configs/unirefiner_microworld.py',
+        source='arXiv 2605.19622',
+    ),
+    dict(
+        name='DenseRC',
+        text='values of three blocks gated per head; crops and correlations on one map',
+        config='projects/denserc/configs/denserc_microworld.py',
+        source='CVPR 2026',
+    ),
+    dict(
+        name='DenseRC, residual',
+        text="the same with the last block's residual and feed-forward",
+        config='projects/denserc/configs/denserc-residual_microworld.py',
+        source='-',
+    ),
+    dict(
+        name='Synonyms',
+        text='alignment, and maps of a label held to those of all its names',
+        config='projects/synonyms/configs/synonyms_microworld.py',
+        source='arXiv 2607.11008',
+    ),
+    dict(
+        name='SPAR',
+        text='a sliding-window teacher regressed in one pass; the last two blocks',
+        config='projects/single_pass/configs/single-pass_microworld.py',
+        source='arXiv 2604.02252',
+    ),
+    dict(
+        name='SPAR, all blocks',
+        text='the same with every block',
+        config='projects/single_pass/configs/single-pass-all_microworld.py',
+        source='arXiv 2604.02252',
+    ),
 ]

@@ -120,4 +120,34 @@ methods = [
         config='projects/declip/configs/declip-script_dinov2-vit-s14_coco-pilot.py',
         source='arXiv 2505.04410',
     ),
+    dict(
+        name='UniRefiner',
+        text='a border of registers, low-rank updates, contrast with a frozen teacher',
+        config='projects/unirefiner/configs/unirefiner_dinov2-vit-s14_coco-pilot.py',
+        source='arXiv 2605.19622',
+    ),
+    dict(
+        name='DenseRC',
+        text='values of three blocks gated per head; crops and correlations on one map',
+        config='projects/denserc/configs/denserc_dinov2-vit-s14_coco-pilot.py',
+        source='CVPR 2026',
+    ),
+    dict(
+        name='DenseRC, residual',
+        text="the same with the last block's residual and feed-forward",
+        config='projects/denserc/configs/denserc-residual_dinov2-vit-s14_coco-pilot.py',
+        source='-',
+    ),
+    dict(
+        name='SPAR',
+        text='a sliding-window teacher regressed in one pass; the last two blocks',
+        config='projects/single_pass/configs/single-pass_dinov2-vit-s14_coco-pilot.py',
+        source='arXiv 2604.02252',
+    ),
+    dict(
+        name='SPAR, all blocks',
+        text='the same with every block',
+        config='projects/single_pass/configs/single-pass-all_dinov2-vit-s14_coco-pilot.py',
+        source='arXiv 2604.02252',
+    ),
 ]
