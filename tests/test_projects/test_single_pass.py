@@ -16,6 +16,7 @@ from mmengine.registry import MODELS
 import projects.single_pass.single_pass  # noqa: F401  (registers SinglePass)
 from projects.single_pass.single_pass import sliding_window_map, window_starts
 from refineclip.distill.losses import shows_picture
+from refineclip.encoders.weights.checkpoint_file import read_content
 from tests.test_distill.toys import PATCH, PREPROCESSOR, SIZE, STUDENT, raw_batch, region_batch
 
 
@@ -138,6 +139,13 @@ def test_cached_maps_are_those_that_are_computed(tmp_path: Path):
         found = cached(region_batch(cached), mode='loss')['loss_regression']
         torch.testing.assert_close(found, expected, rtol=1e-2, atol=1e-5)
     assert list(tmp_path.rglob('*'))
+
+
+def test_a_checkpoint_holds_tensors_only(tmp_path: Path):
+    model = build()
+    torch.save(dict(state_dict=model.state_dict()), tmp_path / 'iter_1.pth')
+    state = read_content(tmp_path / 'iter_1.pth')['state_dict']
+    assert state.keys() == model.state_dict().keys()
 
 
 @pytest.mark.parametrize(

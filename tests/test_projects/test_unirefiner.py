@@ -28,6 +28,7 @@ from projects.unirefiner.unirefiner.unirefiner import BorderedMap
 from refineclip.distill.hooks.weight_ensemble_hook import blended
 from refineclip.distill.roi_ops import pool_tokens
 from refineclip.encoders import RefinerCLIP
+from refineclip.encoders.weights.checkpoint_file import read_content
 from refineclip.evaluation.encoders import load_encoders
 from tests.test_distill.toys import PREPROCESSOR, STUDENT, TOWER, raw_batch, region_batch
 
@@ -145,6 +146,13 @@ def test_a_resumed_model_goes_on_where_it_stopped():
     for one in (model, other):
         train_step(one, seed=1)
     torch.testing.assert_close(other.state_dict(), model.state_dict())
+
+
+def test_a_checkpoint_holds_tensors_only(tmp_path: Path):
+    model = build()
+    torch.save(dict(state_dict=model.state_dict()), tmp_path / 'iter_1.pth')
+    state = read_content(tmp_path / 'iter_1.pth')['state_dict']
+    assert state.keys() == model.state_dict().keys()
 
 
 def test_registers_are_the_border():

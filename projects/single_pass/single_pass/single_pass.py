@@ -121,7 +121,7 @@ class SinglePass(DistillationModel):
     ) -> dict[str, Tensor]:
         """``loss_regression``, and the cosine of the student's tokens to the teacher's."""
         size = self._draw_size(batch)
-        target = self._frozen('map', batch, lambda b: self._windows(b, size), self._version)
+        target = self._frozen('map', batch, lambda b: self._windows(b, size), self._map_version)
         student = self.student.dense(_resized(batch.images, size)).float()
         target = target.to(student.dtype)
         cosine = F.cosine_similarity(student, target, dim=1).flatten(1)  # (B, h * w)
@@ -158,7 +158,7 @@ class SinglePass(DistillationModel):
         )
         return F.adaptive_avg_pool2d(maps, (size[0] // patch, size[1] // patch))
 
-    def _version(self) -> dict:
+    def _map_version(self) -> dict:
         return dict(
             weights=weights_hash(self.teacher.visual),
             dense_mode=self.teacher.dense_mode,
