@@ -50,8 +50,9 @@ class DenseRC(RegionAlignment):
     ) -> None:
         if student.get('refiner') is not None:
             raise ValueError('student: expected one without a Refiner, got refiner=dict(...)')
-        options = dict(rla=rla, scd=correlation, scd_teacher=vision_model)
-        super().__init__(student, 'sc-rla', **options, **kwargs)
+        super().__init__(
+            student, 'sc-rla', rla=rla, scd=correlation, scd_teacher=vision_model, **kwargs
+        )
         if not hasattr(self.student.visual.blocks[-1], GATE):
             raise ValueError(
                 "student.dense_mode: expected 'gated-values' or 'gated-values-residual', got "
@@ -73,6 +74,8 @@ class DenseRC(RegionAlignment):
         self, batch: RegionBatch, chosen: dict[str, Tensor], counts: dict[str, Tensor]
     ) -> dict[str, Tensor]:
         """``loss_rla`` against crops and ``loss_scd``, the correlations, of one map."""
+        assert self.rla is not None
+        assert self.scd is not None
         targets = self.teacher_features(batch)
         student_map = self.student.dense(batch.images).float()
         losses = self._rla_loss(self.rla, student_map, targets, batch, counts['rla'])

@@ -128,7 +128,7 @@ class SinglePass(DistillationModel):
         per_token = 1 - cosine
         if self.regression == 'mse':
             per_token = (student - target).square().mean(dim=1).flatten(1)
-        valid = shows_picture(batch.pictures, student.shape[2:])
+        valid = shows_picture(batch.pictures, (student.shape[2], student.shape[3]))
         share = torch.ones_like(cosine) if valid is None else valid.to(cosine.dtype)
         share = share / share.sum(dim=1, keepdim=True).clamp(min=1)
         return {

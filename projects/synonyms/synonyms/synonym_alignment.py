@@ -81,12 +81,14 @@ class SynonymAlignment(RegionAlignment):
         self, batch: RegionBatch, chosen: dict[str, Tensor], counts: dict[str, Tensor]
     ) -> dict[str, Tensor]:
         """``loss_rla`` and ``loss_synonym``."""
+        assert self.rla is not None
         targets = self.teacher_features(batch)
         student_map = self.student.dense(batch.images).float()
         losses = self._rla_loss(self.rla, student_map, targets, batch, counts['rla'])
         losses['loss_synonym'] = student_map.new_zeros(())
         if self.synonym.started:
-            valid = shows_picture(batch.pictures, student_map.shape[2:])
+            grid = student_map.shape[2], student_map.shape[3]
+            valid = shows_picture(batch.pictures, grid)
             scores = self._scores(student_map, self.label_text)
             target = self._target_scores(batch, valid).to(scores.dtype)
             losses['loss_synonym'] = self.synonym(scores, target, valid, counts['synonym'])

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import Any
 
 sys.path.append(str(Path(__file__).resolve().parents[3]))
 
@@ -22,7 +23,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    pair = dict(nargs=2, metavar=('EMBEDDINGS', 'NAMES'), type=Path)
+    pair: dict[str, Any] = dict(nargs=2, metavar=('EMBEDDINGS', 'NAMES'), type=Path)
     parser.add_argument('--label', required=True, help='of the classes, in their order', **pair)
     parser.add_argument('--also', action='append', default=[], help='of other names', **pair)
     parser.add_argument(

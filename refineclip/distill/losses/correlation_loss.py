@@ -141,4 +141,5 @@ class CorrelationLoss(LateTerm):
                 f'and {tuple(teacher.shape[2:])}; resize the images of one (teacher_view)'
             )
         tokens = (one.flatten(2).transpose(1, 2) for one in (student, teacher))
-        return self(*tokens, shows_picture(pictures, student.shape[2:]), avg_factor)
+        grid = student.shape[2], student.shape[3]
+        return self(*tokens, shows_picture(pictures, grid), avg_factor)
