@@ -16,6 +16,7 @@ methods = [
         name='Refiner',
         text='stage 1',
         config='configs/refiner/clip/refiner_eva02-vit-b16_1xb16-amp-1e_coco-448.py',
+        part='encoder',
         source=METHOD,
     ),
     dict(

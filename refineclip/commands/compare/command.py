@@ -19,7 +19,6 @@ from ..evaluate.common import check_writable
 from ..help_text import command_parser
 
 if TYPE_CHECKING:
-    from ..steps import Step
     from .job import Job
     from .suite import Method
 

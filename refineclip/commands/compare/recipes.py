@@ -56,6 +56,23 @@ def recipe(job: Job, method: Method, seed: int) -> Config:
     return cfg
 
 
+def text_of(job: Job, cfg: Config) -> str:
+    """A resolved config that names OUT and DATA, and not where they are on this machine."""
+
+    def shown(node: Any) -> Any:
+        if isinstance(node, dict):
+            return {key: shown(value) for key, value in node.items()}
+        if isinstance(node, (list, tuple)):
+            return type(node)(map(shown, node))
+        if not isinstance(node, str):
+            return node
+        node = node.replace(str(job.out), 'OUT')
+        return node if job.data is None else node.replace(str(job.data), 'DATA')
+
+    text: str = Config(shown(cfg.to_dict())).pretty_text
+    return text
+
+
 def put_files(node: Any, files: Mapping[str, str]) -> Any:
     """Copy a config tree with strings that are placeholders replaced."""
     if isinstance(node, dict):

@@ -113,7 +113,7 @@ def content(
     return {
         'command': command(args),
         'rule': RULE,
-        'suite': {**job.options(), **job.suite.settings},
+        'suite': {**job.suite.settings, 'length': job.length, 'quick': job.quick},
         'seeds': args.seeds,
         'methods': {method.name: vars(method) for method in methods},
         'values': {

@@ -96,18 +96,18 @@ def find_file(relative: str) -> Path:
     """A file of the repository, in the checkout or in the installed package.
 
     Args:
-        relative: Path from the root of the repository, or an absolute one.
+        relative: Path from the current folder or the root of the repository, or an absolute one.
 
     Raises:
         FileNotFoundError: If it is in neither.
     """
     package = Path(refineclip.__file__).parent
-    places = [root / relative for root in (package / '.mim', package.parent)]
+    places = [root / relative for root in (Path(), package / '.mim', package.parent)]
     for place in places:
         if place.is_file():
             return place
     raise FileNotFoundError(
-        f'expected {places[-1]} in a checkout or {places[0]} in an installed package, got neither; '
+        f'expected {places[-1]} in a checkout or {places[1]} in an installed package, got neither; '
         'projects are in a checkout alone'
     )
 

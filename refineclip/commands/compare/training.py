@@ -19,7 +19,7 @@ from refineclip.encoders.weights.whole_files import write_whole
 from ..evaluate.common import quiet_logging
 from ..running import place, running
 from .job import Job
-from .recipes import num_steps, recipe
+from .recipes import num_steps, recipe, text_of
 from .suite import Method
 
 # What a model that does not fit raises while it is built or takes its first step.
@@ -44,7 +44,7 @@ def train(job: Job, name: str, seed: int) -> dict[str, Any]:
     method = job.suite.methods[name]
     folder = job.run_folder(method, seed)
     cfg = place(recipe(job, method, seed), folder)
-    text = cfg.pretty_text
+    text = text_of(job, cfg)
     with running(cfg, folder) as runner:
         runner.train()
         steps = runner.iter
