@@ -119,7 +119,7 @@ def test_teacher_runs_once_per_image(monkeypatch):
     batch, calls = region_batch(model), []
     original = model.teacher.visual.embed
     monkeypatch.setattr(
-        model.teacher.visual, 'embed', lambda x: calls.append(len(x)) or original(x)
+        model.teacher.visual, 'embed', lambda x, **kw: calls.append(len(x)) or original(x, **kw)
     )
     model(batch, mode='loss')
     assert sorted(calls) == [3, 6]
@@ -190,7 +190,7 @@ def test_methods_share_the_cache_of_crops(tmp_path, monkeypatch):
     second.teacher.visual.load_state_dict(first.teacher.visual.state_dict())
     calls, original = [], second.teacher.visual.embed
     monkeypatch.setattr(
-        second.teacher.visual, 'embed', lambda x: calls.append(len(x)) or original(x)
+        second.teacher.visual, 'embed', lambda x, **kw: calls.append(len(x)) or original(x, **kw)
     )
     second.teacher_features(region_batch(second))
     assert calls == [3]
