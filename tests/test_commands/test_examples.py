@@ -19,7 +19,14 @@ PROGRAM = 'python -m refineclip '
 HELPS = [*([name] for name in COMMANDS), *(['evaluate', kind] for kind in KINDS)]
 # Run by tests of their own, drawn by the fixture, or in need of real data or of training.
 NOT_RUN = (
-    *('doctor', 'demo', 'microworld', 'evaluate segmentation', 'evaluate synonyms'),
+    *(
+        'doctor',
+        'demo',
+        'compare --suite',
+        'microworld',
+        'evaluate segmentation',
+        'evaluate synonyms',
+    ),
     *('app', 'export onnx'),
 )
 

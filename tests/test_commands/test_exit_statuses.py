@@ -26,6 +26,13 @@ REFUSED = {
         'segmentation nowhere.py --benchmarks voc20 --limit 0',
     ],
     'app': ['--models frozen=openai', '--num-images -1', '--port 70000'],
+    'compare': [
+        '--suite nothing',
+        '--suite microworld --methods RLB',
+        '--suite microworld --seeds 1 1',
+        '--suite microworld --data nowhere',
+        '--suite photos',
+    ],
     'export': ['onnx random --out o', 'timm random --model timm/no_such_tower --out o'],
     'draw': [f'pca {ROWS} --out a.png', f'pca {ROWS} --images nowhere --out a.png', 'circles'],
     'detect': ['nowhere.py nothing.pth nowhere --out found', 'a b c --out o --score-thr 2'],

@@ -8,7 +8,7 @@ from typing import Any
 from ..steps import Step
 from .job import Job
 from .measuring import measure
-from .recipes import needs_refiner, read_recipe, recipe, text_of
+from .recipes import needs_refiner, plain_data, read_recipe, recipe
 from .suite import Method
 from .training import digest, train
 
@@ -108,7 +108,7 @@ def refuse_changed(
             if run is None:
                 continue
             folder = job.run_folder(method, seed)
-            now = text_of(job, place(recipe(job, method, seed), folder))
+            now = plain_data(job, place(recipe(job, method, seed), folder))
             if digest(now) != run['digest']:
                 raise ValueError(
                     f'--resume: expected the config that {method.name}, seed {seed} was trained '

@@ -56,7 +56,7 @@ def recipe(job: Job, method: Method, seed: int) -> Config:
     return cfg
 
 
-def text_of(job: Job, cfg: Config) -> str:
+def plain_data(job: Job, cfg: Config) -> dict[str, Any]:
     """A resolved config that names OUT and DATA, and not where they are on this machine."""
 
     def shown(node: Any) -> Any:
@@ -69,8 +69,8 @@ def text_of(job: Job, cfg: Config) -> str:
         node = node.replace(str(job.out), 'OUT')
         return node if job.data is None else node.replace(str(job.data), 'DATA')
 
-    text: str = Config(shown(cfg.to_dict())).pretty_text
-    return text
+    found: dict[str, Any] = shown(cfg.to_dict())
+    return found
 
 
 def put_files(node: Any, files: Mapping[str, str]) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import time
 from typing import Any
@@ -19,7 +20,7 @@ from refineclip.encoders.weights.whole_files import write_whole
 from ..evaluate.common import quiet_logging
 from ..running import place, running
 from .job import Job
-from .recipes import num_steps, recipe, text_of
+from .recipes import num_steps, plain_data, recipe
 from .suite import Method
 
 # What a model that does not fit raises while it is built or takes its first step.
@@ -44,23 +45,24 @@ def train(job: Job, name: str, seed: int) -> dict[str, Any]:
     method = job.suite.methods[name]
     folder = job.run_folder(method, seed)
     cfg = place(recipe(job, method, seed), folder)
-    text = text_of(job, cfg)
+    config = plain_data(job, cfg)
     with running(cfg, folder) as runner:
         runner.train()
         steps = runner.iter
     _keep_encoder(job, method, seed)
     batch = cfg.train_dataloader.batch_size
     return dict(
-        config=text,
-        digest=digest(text),
+        config=config,
+        digest=digest(config),
         seconds=round(time.perf_counter() - started, 1),
         steps=steps,
         passes=steps * batch * method.passes if method.budget else 0,
     )
 
 
-def digest(text: str) -> str:
+def digest(config: dict[str, Any]) -> str:
     """Short name of a resolved config."""
+    text = json.dumps(config, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

@@ -81,22 +81,3 @@ def test_thresholds_are_compared_with_the_ends_of_the_interval():
     assert one.judge(Interval(0.0, -0.049, 0.1)) == HOLDS
     assert one.judge(Interval(0.0, -0.051, 0.1)) == NOISE
     assert one.judge(Interval(-0.1, -0.2, -0.051)) == FAILS
-
-
-def test_interval_of_several_seeds_is_the_wider_one():
-    # Differences of .1, .2 and .3 without noise over images: t(.975, 2) = 4.303 and
-    # sd / sqrt(3) = .05774 give a half width of .2484.
-    own = [scores(value) for value in (0.6, 0.7, 0.8)]
-    found = claims.compare(own, [scores(0.5)])
-    assert found.value == pytest.approx(0.2)
-    assert (found.low, found.high) == pytest.approx((0.2 - 0.2484, 0.2 + 0.2484), abs=1e-4)
-    # Equal seeds: what is left is the noise over images, and it is not zero.
-    noisy = [scores(0.6, spread=-0.1)] * 3
-    alone = claims.compare(noisy[:1], [scores(0.5)])
-    assert claims.compare(noisy, [scores(0.5)]).low == pytest.approx(alone.low)
-    assert alone.high - alone.low > 0.02
-
-
-def test_unequal_numbers_of_seeds_are_refused():
-    with pytest.raises(ValueError, match='as many seeds on both sides, got 2 and 3'):
-        claims.compare([scores(0.1)] * 2, [scores(0.1)] * 3)
