@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -68,10 +69,14 @@ def use_backbone(job: Job, name: str, seed: int, recipe: str) -> dict[str, float
     method, config = job.suite.methods[name], RECIPES[recipe][0]
     checkpoint = job.encoder_file(method, seed) if method.trains else None
     options = recipe_options(
-        job.source.files()['images'].parent, config, seed, 'shipped', checkpoint
+        Path(job.source.files()['images']).parent, config, seed, 'shipped', checkpoint
     )
-    usual = read_recipe(job.suite['frozen']).model.student.dense_mode
-    own = read_recipe(method.config or job.suite['frozen']).model[method.part].dense_mode
+    usual = read_recipe(job.suite['frozen']).model.student.get('dense_mode', 'value')
+    own = (
+        read_recipe(method.config or job.suite['frozen'])
+        .model[method.part]
+        .get('dense_mode', 'value')
+    )
     own = method.encoder.get('dense_mode', own)
     if own != usual:  # the recipe's own mode is for encoders of the usual one
         options['model.backbone.dense_mode'] = own

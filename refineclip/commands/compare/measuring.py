@@ -5,8 +5,6 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from torch import nn
-
 from refineclip.distill.hooks.weight_ensemble_hook import blend_state
 from refineclip.encoders.weights.checkpoint_file import read_content
 from refineclip.evaluation.encoders import ShiftAveraging, TappedEncoder
@@ -35,7 +33,7 @@ def measure(job: Job, name: str, seed: int) -> dict[str, Any]:
     return dict(scores=wanted, seconds=round(time.perf_counter() - started, 1))
 
 
-def row_encoder(job: Job, method: Method, seed: int) -> nn.Module:
+def row_encoder(job: Job, method: Method, seed: int) -> Any:
     """Build what a row is measured with.
 
     Raises:
@@ -58,7 +56,7 @@ def row_encoder(job: Job, method: Method, seed: int) -> nn.Module:
     return encoder if method.shifts is None else ShiftAveraging(encoder, method.shifts)
 
 
-def _trained(job: Job, method: Method, seed: int) -> nn.Module:
+def _trained(job: Job, method: Method, seed: int) -> Any:
     encoder = build_encoder(job, method, recipe(job, method, seed))
     file = job.encoder_file(method, seed)
     try:

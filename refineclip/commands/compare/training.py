@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS
-from torch import nn
 
 from refineclip.distill import cost
 from refineclip.encoders.weights.checkpoint_file import read_content
@@ -84,7 +83,7 @@ def _keep_encoder(job: Job, method: Method, seed: int) -> None:
             file.unlink()
 
 
-def build_encoder(job: Job, method: Method, cfg: Config) -> nn.Module:
+def build_encoder(job: Job, method: Method, cfg: Config) -> Any:
     """Build the encoder that a method's config trains, with the weights it starts from.
 
     Args:
@@ -97,7 +96,7 @@ def build_encoder(job: Job, method: Method, cfg: Config) -> nn.Module:
     """
     quiet_logging()
     part = cfg.model[method.part].to_dict() | {'frozen': True} | dict(method.encoder)
-    encoder: nn.Module = MODELS.build(part)
+    encoder = MODELS.build(part)
     return encoder.requires_grad_(False).eval()
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -23,14 +25,15 @@ class ShiftAveraging(nn.Module):
         ValueError: If there is no shift, or more than the patch has pixels.
     """
 
-    def __init__(self, encoder: nn.Module, num_shifts: int = 2) -> None:
+    def __init__(self, encoder: Any, num_shifts: int = 2) -> None:
         super().__init__()
         visual: DenseViT = encoder.visual
         if not 1 <= num_shifts <= visual.patch_size:
             raise ValueError(
                 f'shifts: expected 1 to {visual.patch_size}, the patch, got {num_shifts}'
             )
-        self.encoder, self.num_shifts, self.patch_size = encoder, num_shifts, visual.patch_size
+        self.encoder: Any = encoder
+        self.num_shifts, self.patch_size = num_shifts, visual.patch_size
         self.image_mean, self.image_std = visual.image_mean, visual.image_std
 
     def dense(self, images: Tensor) -> Tensor:
