@@ -13,6 +13,8 @@ files = dict(
     text_head='work_dirs/text_head.safetensors',
     cache='work_dirs/cache',
     refiner='work_dirs/refiner.pth',
+    names='text_embeddings/openai-vit-b16_coco-80.npy',
+    more_names='text_embeddings/openai-vit-b16_lvis-1203.npy',
 )
 # What --data holds: the first photos of these folders, without labels, ...
 photos = dict(train2017=100, unlabeled2017=28)
@@ -23,6 +25,11 @@ coco = 'coco'
 val = 'val2017'
 weights = 'weights/vit_small_patch14_dinov2*'
 words = 'text_embeddings/openai-vit-b16_coco-panoptic-133.npy'
+# ... and what single methods read besides, by their role in files.
+inputs = dict(
+    names='text_embeddings/openai-vit-b16_coco-80.npy',
+    more_names='text_embeddings/openai-vit-b16_lvis-1203.npy',
+)
 # Boxes of at least 1 % of the photo.
 min_area = 0.01
 
@@ -137,6 +144,12 @@ methods = [
         text="the same with the last block's residual and feed-forward",
         config='projects/denserc/configs/denserc-residual_dinov2-vit-s14_coco-pilot.py',
         source='-',
+    ),
+    dict(
+        name='Synonyms',
+        text='alignment held to all names of a class; reads the text head while it learns',
+        config='projects/synonyms/configs/synonyms_dinov2-vit-s14_coco-pilot.py',
+        source='arXiv 2607.11008',
     ),
     dict(
         name='SPAR',

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import runpy
 import uuid
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,6 @@ import projects.synonyms.synonyms  # noqa: F401  (registers the model and its lo
 from projects.synonyms.synonyms import SynonymLoss, build_texts, refine_scores
 from refineclip.datasets.ov_splits import get_split
 from refineclip.distill.losses import shows_picture
-from refineclip.encoders.text.embedder import load_text_embeddings
 from refineclip.encoders.text.text_head import TextHead
 from tests.test_distill.toys import PREPROCESSOR, STUDENT, TOWER, raw_batch, region_batch
 
@@ -205,9 +203,9 @@ FILES = dict(text_embeddings=embeddings(0))
 @pytest.mark.parametrize(
     ('texts', 'message'),
     [
-        ({}, 'expected either names=... and model=...'),
-        (dict(label=FILES), 'expected either names=... and model=...'),
-        (dict(names=NAMES, label=FILES, rich=FILES), 'expected either names=... and model=...'),
+        ({}, 'expected names=... and model=...'),
+        (dict(label=FILES), 'expected names=... and model=...'),
+        (dict(names=NAMES, label=FILES, rich=FILES), 'expected names=... and model=...'),
         (dict(names=NAMES), 'texts.model: expected a CLIP'),
         (dict(names=NAMES, model=TOWER, join='sum'), "texts.join: expected one of .*, got 'sum'"),
         (
@@ -235,36 +233,28 @@ def test_wrong_input():
         SynonymLoss(share=2)
 
 
-def test_gathered_names_are_the_mean_of_what_a_class_is_called(tmp_path: Path, repo_root: Path):
-    label, also = embeddings(0, classes=2).numpy(), embeddings(1, classes=3).numpy()
-    np.save(tmp_path / 'label.npy', label)
-    np.save(tmp_path / 'also.npy', also)
+def test_gathered_names_are_the_mean_of_what_a_class_is_called(tmp_path: Path):
+    label, also = embeddings(0, classes=2), embeddings(1, classes=3)
+    np.save(tmp_path / 'label.npy', label.numpy())
+    np.save(tmp_path / 'also.npy', also.numpy())
     (tmp_path / 'label.txt').write_text('dog\ncat\n')
     (tmp_path / 'also.txt').write_text('puppy\nbus\ncanine\n')
-    (tmp_path / 'synonyms.txt').write_text('dog; puppy; canine\n')
-    main = runpy.run_path(str(repo_root / 'projects/synonyms/tools/gather_names.py'))['main']
-    files = {name: str(tmp_path / name) for name in ('label', 'also', 'synonyms', 'rich')}
-
-    def run() -> None:
-        main(
-            [
-                *('--label', files['label'] + '.npy', files['label'] + '.txt'),
-                *('--also', files['also'] + '.npy', files['also'] + '.txt'),
-                *('--synonyms', files['synonyms'] + '.txt'),
-                *('--out-label', files['label'] + '.safetensors'),
-                *('--out-rich', files['rich'] + '.safetensors'),
-            ]
-        )
-
-    run()
-    rich, names = load_text_embeddings(files['rich'] + '.safetensors')
-    assert names == ['dog', 'cat']
-    expected = torch.from_numpy(label).clone()
-    expected[0] += torch.from_numpy(also[0] + also[2])
-    torch.testing.assert_close(rich, F.normalize(expected, dim=1))
-    (tmp_path / 'synonyms.txt').write_text('dog; hound\n')
-    with pytest.raises(SystemExit, match="got 'dog' with \\['hound'\\]"):
-        run()
+    lines = tmp_path / 'synonyms.txt'
+    lines.write_text('dog; puppy; canine\n')
+    files = {
+        n: dict(text_embeddings=tmp_path / f'{n}.npy', names=str(tmp_path / f'{n}.txt'))
+        for n in ('label', 'also')
+    }
+    gathered = dict(files['label'], also=files['also'], synonyms=str(lines))
+    texts = build_texts(gathered=gathered)
+    torch.testing.assert_close(texts.label, label)
+    expected = F.normalize(torch.stack([label[0] + also[0] + also[2], label[1]]), dim=1)
+    torch.testing.assert_close(texts.rich, expected)
+    lines.write_text('dog; hound\n')
+    with pytest.raises(ValueError, match="got 'dog; hound'"):
+        build_texts(gathered=gathered)
+    with pytest.raises(ValueError, match='texts: expected names'):
+        build_texts(gathered=gathered, names=['dog'])
 
 
 def test_names_of_lvis_exist(repo_root: Path):

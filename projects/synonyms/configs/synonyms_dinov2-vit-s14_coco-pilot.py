@@ -1,5 +1,5 @@
 # Alignment with names on 128 photos: steps, images, regions and optimiser are those of the pilot.
-# tools/gather_names.py writes the two files of embeddings; README.md has the command.
+# Its tower has no text tower: names of COCO, and what LVIS calls them, come as embeddings.
 _base_ = ['../../../configs/pilot/_base_/stage2-pilot.py']
 
 custom_imports = dict(
@@ -14,8 +14,12 @@ model = dict(
     rla=dict(type='CLIPSelfLoss', loss_weight=1.0),
     synonym=dict(type='SynonymLoss', loss_weight=0.05, top_k=7, share=0.5),
     texts=dict(
-        label=dict(text_embeddings='work_dirs/names_label.safetensors'),
-        rich=dict(text_embeddings='work_dirs/names_rich.safetensors'),
+        gathered=dict(
+            text_embeddings='text_embeddings/openai-vit-b16_coco-80.npy',
+            names='coco',
+            also=dict(text_embeddings='text_embeddings/openai-vit-b16_lvis-1203.npy', names='lvis'),
+            synonyms='coco_in-words-of-lvis',
+        )
     ),
     # The pilot's student is itself the vision model at hand: frozen, its own untouched map.
     vision_model=_base_.model.student,

@@ -14,6 +14,8 @@ from refineclip.datasets.vocabularies import as_vocabulary, title_of
 from refineclip.encoders.build import build_clip
 from refineclip.encoders.text.embedder import TextEmbedder, load_text_embeddings
 
+from .gathered_names import gather_names
+
 JOINS = ('mean', 'text')
 PARTS = ('classes', 'base')
 
@@ -39,6 +41,7 @@ def build_texts(
     join: str = 'mean',
     label: dict[str, Any] | None = None,
     rich: dict[str, Any] | None = None,
+    gathered: dict[str, Any] | None = None,
 ) -> NameTexts:
     """Embed the names of the classes, or read embeddings from files.
 
@@ -56,16 +59,20 @@ def build_texts(
         label: ``dict(text_embeddings=FILE)`` in place of names and model, for towers whose text
             tower is not at hand; a tensor (C, T) works as well.
         rich: The same for the rich text.
+        gathered: Arguments of :func:`gather_names`, in place of both.
 
     Raises:
-        ValueError: If there are both or neither of names and files, an unknown part or join, or
-            embeddings of another number of classes.
+        ValueError: If there are several or none of names, files and ``gathered``, an unknown part
+            or join, or embeddings of another number of classes.
     """
-    if (names is None) == (label is None) or (label is None) != (rich is None):
+    given = [one is not None for one in (names, label, gathered)]
+    if sum(given) != 1 or (label is None) != (rich is None):
         raise ValueError(
-            'texts: expected either names=... and model=..., or label=dict(text_embeddings=...) '
-            'and rich=dict(text_embeddings=...)'
+            'texts: expected names=... and model=..., or label=dict(text_embeddings=...) and '
+            'rich=dict(text_embeddings=...), or gathered=dict(...)'
         )
+    if gathered is not None:
+        return NameTexts(*gather_names(**gathered))
     if join not in JOINS:
         raise ValueError(f'texts.join: expected one of {JOINS}, got {join!r}')
     if label is not None and rich is not None:
