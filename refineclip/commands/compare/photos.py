@@ -97,7 +97,10 @@ class Photos:
             'weights': self.weights,
             'text_head': self.job.out / 'text_head.safetensors',
             'cache': self.job.out / 'cache',
-            **{role: self.data / path for role, path in self.suite['inputs'].items()},
+            **{
+                role: self.data / path
+                for role, path in self.suite.settings.get('inputs', {}).items()
+            },
         }
 
     def steps(self) -> list[Step]:
