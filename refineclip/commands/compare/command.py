@@ -106,7 +106,7 @@ def run(args: argparse.Namespace) -> int:
     from .downstream import downstream_steps
     from .job import Job
     from .planning import plan, refuse_changed
-    from .report import write_results
+    from .results.report import write_results
     from .training import check
 
     started = time.monotonic()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from .suite import Method, Suite, read_suite
 
 if TYPE_CHECKING:
-    from .sources import Source
+    from .data.sources import Source
 
 QUICK_STEPS = 2
 
@@ -41,7 +41,7 @@ class Job:
     @property
     def source(self) -> Source:
         """The suite's data."""
-        from .sources import SOURCES
+        from .data.sources import SOURCES
 
         return SOURCES[self.suite['kind']](self)
 

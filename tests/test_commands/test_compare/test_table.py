@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from refineclip.commands.compare.report import collect, differences
+from refineclip.commands.compare.results.report import collect, differences
+from refineclip.commands.compare.results.table import markdown_table, pareto_front, summary
 from refineclip.commands.compare.suite import Method
-from refineclip.commands.compare.table import markdown_table, pareto_front, summary
 from refineclip.evaluation.bootstrap import ImageScores
 
 AXES = ('boxes', 'auc')

@@ -21,12 +21,12 @@ from refineclip.evaluation.regions import OURS
 from refineclip.evaluation.regions.head_fitting import fit_head, label_crops
 from refineclip.evaluation.word_segmentation import word_miou
 
-from ..demo.measures import Scores
-from ..evaluate.common import quiet_logging
-from ..steps import Step
+from ...demo.measures import Scores
+from ...evaluate.common import quiet_logging
+from ...steps import Step
 
 if TYPE_CHECKING:
-    from .job import Job
+    from ..job import Job
 
 HEADS = 'fit the text head'
 QUICK_IMAGES, QUICK_LABELLED, QUICK_MEASURED = 16, 10, 8
@@ -126,7 +126,7 @@ class Photos:
 
 def prepare(job: Job) -> str:
     """Name the photos, and fit the head on labelled crops of others; returns where it is."""
-    from .recipes import read_recipe
+    from ..recipes import read_recipe
 
     quiet_logging()
     source = Photos(job)
@@ -144,7 +144,7 @@ def prepare(job: Job) -> str:
 
 
 def _preprocessing(job: Job) -> dict[str, Any]:
-    from .recipes import read_recipe
+    from ..recipes import read_recipe
 
     settings: dict[str, Any] = read_recipe(job.suite['frozen']).model.data_preprocessor.to_dict()
     return settings
@@ -153,7 +153,7 @@ def _preprocessing(job: Job) -> dict[str, Any]:
 @lru_cache(maxsize=1)
 def evaluation(job: Job) -> PanopticEvaluation:
     """The annotated photos, read once per process."""
-    from .recipes import read_recipe
+    from ..recipes import read_recipe
 
     quiet_logging()
     source = Photos(job)

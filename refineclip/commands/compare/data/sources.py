@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ..demo.measures import Scores
-from ..steps import Step
+from ...demo.measures import Scores
+from ...steps import Step
 from .photos import Photos
 from .world import World
 
 if TYPE_CHECKING:
-    from .job import Job
+    from ..job import Job
 
 
 class Source(Protocol):

@@ -13,11 +13,11 @@ from refineclip.evaluation.seeds import Interval, compare
 from refineclip.visualization import front_figure
 from refineclip.visualization.style import save_figure
 
-from ..evaluate.common import environment, write_json
-from .downstream import downstream_table, downstream_values
-from .job import Job
-from .planning import measure_name, per_seed, train_name, trained_methods
-from .suite import Method
+from ...evaluate.common import environment, write_json
+from ..downstream import downstream_table, downstream_values
+from ..job import Job
+from ..planning import measure_name, per_seed, train_name, trained_methods
+from ..suite import Method
 from .table import Rows, markdown_table, mean, not_beaten, pareto_front, summary
 
 RULE = (

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from refineclip.evaluation.word_segmentation import word_miou
 
-from ..demo.measures import (
+from ...demo.measures import (
     NUM_STARTS,
     Scores,
     Setting,
@@ -19,11 +19,11 @@ from ..demo.measures import (
     text_scores,
     vocabulary,
 )
-from ..microworld import SPLITS
-from ..steps import Step
+from ...microworld import SPLITS
+from ...steps import Step
 
 if TYPE_CHECKING:
-    from .job import Job
+    from ..job import Job
 
 QUICK_IMAGES = 8
 

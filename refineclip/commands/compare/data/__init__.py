@@ -1,0 +1,1 @@
+"""Where the images, weights and words of a suite come from."""
