@@ -13,6 +13,7 @@ from refineclip.segmentation import TextSegmentor
 
 CLIP = dict(model='microworld-clip', pretrained='shipped')
 DIM = 128
+RED, GREEN, BLUE = (1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)
 
 
 class ColourTower(torch.nn.Module):
@@ -55,3 +56,12 @@ def write_labels(path: Path, labels: Any, size: tuple[int, int] = (48, 40)) -> N
 def stripes(*values: int, dtype: Any = np.uint8) -> np.ndarray:
     """Label map (40, 48) of vertical stripes of equal width."""
     return np.repeat(np.array(values, dtype=dtype), 48 // len(values))[None].repeat(40, 0)
+
+
+def picture(*colours: tuple[float, float, float], height: int = 16) -> torch.Tensor:
+    """Image (1, 3, H, 16 * n) of squares of the colours."""
+    return torch.tensor(colours).T[None, :, None].repeat_interleave(16, 3).repeat(1, 1, height, 1)
+
+
+def labels_of(model: TextSegmentor, image: torch.Tensor) -> torch.Tensor:
+    return model.predict(image)[0].pred_sem_seg.data[0]

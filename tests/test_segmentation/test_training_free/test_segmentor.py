@@ -1,8 +1,7 @@
-"""TextSegmentor against scores worked out by hand, mmseg's own windows, and wrong input."""
+"""TextSegmentor: labels by hand, vocabularies, a real tower, checkpoints, and wrong input."""
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,32 +11,26 @@ from mmengine.structures import PixelData
 
 pytest.importorskip('mmseg.models')
 
-from mmengine.config import ConfigDict
 from mmengine.registry import MODELS, DefaultScope
-from mmseg.models.segmentors import EncoderDecoder
 from mmseg.structures import SegDataSample
 
-from benchmarks.forks import in_new_process, peak_growth
 from refineclip.encoders import RefinerCLIP
-from refineclip.encoders.text.queries import make_queries
 from refineclip.segmentation import TextSegmentor, build_text_segmentor, segment_image
-from refineclip.segmentation.sliding_windows import fold_windows, window_boxes
 
-from ..toy_text import CLIP, DIM, ColourTower, colour_segmentor, write_image
+from ..toy_text import (
+    BLUE,
+    CLIP,
+    DIM,
+    GREEN,
+    RED,
+    ColourTower,
+    colour_segmentor,
+    labels_of,
+    picture,
+    write_image,
+)
 
 pytestmark = pytest.mark.mm
-
-
-def picture(*colours: tuple[float, float, float], height: int = 16) -> torch.Tensor:
-    """Image (1, 3, H, 16 * n) of squares of the colours."""
-    return torch.tensor(colours).T[None, :, None].repeat_interleave(16, 3).repeat(1, 1, height, 1)
-
-
-RED, GREEN, BLUE = (1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)
-
-
-def labels_of(model: TextSegmentor, image: torch.Tensor) -> torch.Tensor:
-    return model.predict(image)[0].pred_sem_seg.data[0]
 
 
 def test_each_pixel_gets_its_text() -> None:
@@ -58,164 +51,6 @@ def test_vocabulary_is_exchanged() -> None:
     model.set_vocabulary(['g', 'r'])
     assert labels_of(model, picture(RED, GREEN))[8, [4, 28]].tolist() == [1, 0]
     assert model.names == ('g', 'r')
-
-
-def test_best_synonym_decides() -> None:
-    # 'max': the green half of 'r;g' wins on green, where the mean of both (.71) loses to .8.
-    texts = [RED, GREEN, (0.0, 0.8, 0.6)]
-    model = colour_segmentor(['r;g', 'x'], texts)
-    assert labels_of(model, picture(GREEN)).unique().tolist() == [0]
-    mean = colour_segmentor(['r;g', 'x'], [(1.0, 1.0, 0.0), texts[2]], synonyms='mean')
-    assert labels_of(mean, picture(GREEN)).unique().tolist() == [1]
-
-
-def test_unlikely_pixels_are_background() -> None:
-    # Cosines of (1, 1, 0): .71, .71, 0; of red: 1, 0, 0. With scale 10 the best has probability
-    # 1 / (2 + e^-7.1) = .4998 and 1 / (1 + 2 e^-10) = .9999.
-    names = ['r', 'g', 'b', 'background']
-    image = picture(RED, (1.0, 1.0, 0.0))
-    both = [colour_segmentor(names, prob_thd=p, logit_scale=10.0) for p in (0.4, 0.6)]
-    assert [labels_of(model, image)[8, 30].item() for model in both] == [0, 3]
-    assert [labels_of(model, image)[8, 2].item() for model in both] == [0, 0]
-
-
-@pytest.mark.parametrize(
-    ('texts', 'area_thd', 'at_green'),
-    [
-        # Background .6 at green, red 0, green 1.
-        ([(0.8, 0.6, 0.0), RED, GREEN], 0.0, 2),
-        ([(0.8, 0.6, 0.0), RED, GREEN], 0.09, 2),  # green covers a tenth of what is no background
-        ([(0.8, 0.6, 0.0), RED, GREEN], 0.1, 0),  # which is not more than a tenth
-        # Without green its pixels are the next best class, not background at once.
-        ([BLUE, (0.8, 0.6, 0.0), GREEN], 0.1, 1),
-    ],
-)
-def test_small_classes_are_not_in_the_image(texts: list, area_thd: float, at_green: int) -> None:
-    kwargs = dict(background_names=['k'], area_thd=area_thd)
-    model = colour_segmentor(['background', 'r', 'g'], texts, **kwargs)
-    found = model.predict(picture(*[RED] * 9, GREEN))[0]
-    assert found.pred_sem_seg.data[0, 8, [4, 152]].tolist() == [1, at_green]
-    assert 'seg_logits' not in found
-
-
-def test_area_rule_needs_a_background_class() -> None:
-    model = colour_segmentor(['r', 'g', 'b'], area_thd=0.5)
-    assert labels_of(model, picture(*[RED] * 9, GREEN))[8, 152] == 1
-
-
-@pytest.mark.parametrize('chunk_size', [2, 64])
-def test_area_rule_is_that_of_sclip(chunk_size: int) -> None:
-    """Written out from its released clip_segmentor.py: on probabilities, background first."""
-    names = ['background', *'abcdefg']
-    kwargs = dict(background_names=['u', 'v'], prob_thd=0.12, logit_scale=7.0, area_thd=0.1)
-    model = colour_segmentor(names, torch.randn(9, 3).tolist(), chunk_size=chunk_size, **kwargs)
-    image = torch.randn(1, 3, 6, 8).repeat_interleave(8, 2).repeat_interleave(8, 3)
-    cosine = torch.nn.functional.interpolate(model._forward(image), (48, 64), mode='bilinear')[0]
-    probability = (7 * cosine).softmax(0)
-    owner = torch.tensor(model.queries.owner)
-    scores = torch.stack([probability[owner == c].amax(0) for c in range(8)])
-    areas = torch.bincount(scores.argmax(0).flatten(), minlength=8)[1:]
-    large = areas > 0.1 * areas.sum()
-    assert 0 < large.sum() < 7
-    scores[1:] *= large[:, None, None]
-    expected = scores.argmax(0).masked_fill(scores.amax(0) < 0.12, 0)
-    assert torch.equal(labels_of(model, image), expected)
-    assert len(expected.unique()) > 2
-
-
-@pytest.mark.parametrize('chunk_size', [1, 64])
-def test_first_of_equal_texts_wins(chunk_size: int) -> None:
-    """As argmax over all texts does; the classes of a data set may have equal names."""
-    model = colour_segmentor(None, [RED, GREEN, RED, GREEN], chunk_size=chunk_size)
-    model.set_vocabulary(['r', 'g', 'r', 'g'], distinct=False)
-    assert labels_of(model, picture(GREEN, RED))[8, [4, 28]].tolist() == [1, 0]
-    with pytest.raises(ValueError, match=r'at positions \[\[0, 2\], \[1, 3\]\]'):
-        model.set_vocabulary(['r', 'g', 'r', 'g'])
-
-
-def test_threshold_needs_a_background_class() -> None:
-    model = colour_segmentor(['r', 'g', 'b'], prob_thd=0.9, logit_scale=1.0)
-    assert labels_of(model, picture(RED)).unique().tolist() == [0]
-
-
-def test_background_names_stand_for_the_background() -> None:
-    model = colour_segmentor(['background', 'r'], [GREEN, BLUE, RED], background_names=['g', 'b'])
-    assert model.queries.texts == ('g', 'b', 'r')
-    assert labels_of(model, picture(GREEN, RED, BLUE))[8, [4, 24, 44]].tolist() == [0, 1, 0]
-
-
-@pytest.mark.parametrize(
-    ('names', 'kwargs', 'texts', 'owner'),
-    [
-        (['a', 'b;c'], {}, ('a', 'b', 'c'), (0, 1, 1)),
-        (['a', 'b;c'], dict(synonyms='mean'), ('a', 'b;c'), (0, 1)),
-        (['background', 'a'], {}, ('background', 'a'), (0, 1)),
-        (['background', 'a'], dict(threshold=True), ('a',), (1,)),
-        (['background;x', 'a'], dict(background_names=('a', 'y')), ('x', 'y', 'a'), (0, 0, 1)),
-    ],
-)
-def test_texts_of_a_vocabulary(names, kwargs, texts, owner) -> None:
-    queries = make_queries(names, **kwargs)
-    assert (queries.texts, queries.owner) == (texts, owner)
-    assert queries.num_classes == len(names)
-
-
-@pytest.mark.parametrize('chunk_size', [1, 2, 7, 64])
-def test_chunks_change_nothing(chunk_size: int) -> None:
-    names = ['background', *'abcdefghijk']
-    texts = torch.randn(13, 3).tolist()
-    image = torch.randn(1, 3, 7, 9).repeat_interleave(8, 2).repeat_interleave(8, 3)[..., 3:]
-    kwargs = dict(background_names=['u', 'v'], prob_thd=0.2, keep_logits=True)
-    kwargs['test_cfg'] = dict(mode='slide', crop_size=(24, 32), stride=(11, 16))
-    ours = colour_segmentor(names, texts, chunk_size=chunk_size, **kwargs).predict(image)[0]
-    whole = colour_segmentor(names, texts, chunk_size=10**6, **kwargs).predict(image)[0]
-    assert torch.equal(ours.pred_sem_seg.data, whole.pred_sem_seg.data)
-    torch.testing.assert_close(ours.seg_logits.data, whole.seg_logits.data)
-    assert len(whole.pred_sem_seg.data.unique()) > 3
-
-
-def test_all_texts_at_once_say_the_same() -> None:
-    """The running maximum and denominator against argmax and softmax over all."""
-    model = colour_segmentor(['background', 'a', 'b'], torch.randn(4, 3).tolist(), chunk_size=1)
-    model.background_names, model.prob_thd = ('u', 'v'), 0.3
-    model.text_cfg['text_embeddings'] = torch.randn(4, 3)
-    model.set_vocabulary(['background', 'a', 'b'])
-    image = torch.randn(3, 5, 7).repeat_interleave(8, 1).repeat_interleave(8, 2)
-    cosine = model._forward(image[None])[0]
-    pixels = torch.nn.functional.interpolate(cosine[None], (40, 56), mode='bilinear')[0]
-    best, index = (40 * pixels).softmax(0).max(0)
-    expected = torch.tensor(model.queries.owner)[index].masked_fill(best < 0.3, 0)
-    assert torch.equal(labels_of(model, image[None]), expected)
-
-
-@pytest.mark.parametrize('size', [(40, 64), (65, 47), (24, 24), (17, 90)])
-def test_windows_are_those_of_mmseg(size: tuple[int, int]) -> None:
-    image = torch.rand(1, 2, *size)
-
-    class Host:
-        out_channels = 2
-        test_cfg = ConfigDict(crop_size=(24, 32), stride=(10, 13))
-        seen: list = []  # noqa: RUF012
-
-        def encode_decode(self, crop: torch.Tensor, metas: list) -> torch.Tensor:
-            self.seen.append(tuple(crop.shape[2:]))
-            return crop * crop.mean()
-
-    expected = EncoderDecoder.slide_inference(Host(), image, [{}])[0]
-    boxes = window_boxes(size, (24, 32), (10, 13))
-    crops = [image[0, :, t:b, left:r] for t, left, b, r in boxes]
-    ours = fold_windows(
-        torch.stack([crop * crop.mean() for crop in crops]), boxes, size, crops[0].shape[1:]
-    )
-    assert Host.seen == [tuple(crop.shape[1:]) for crop in crops]
-    torch.testing.assert_close(ours, expected)
-
-
-def test_size_that_is_no_multiple_of_the_patch() -> None:
-    model = colour_segmentor(['r', 'g', 'b'])
-    found = labels_of(model, picture(RED, BLUE, height=13)[..., :27])
-    assert found.shape == (13, 27)
-    assert found[:, [2, 26]].unique(dim=0).tolist() == [[0, 2]]
 
 
 def test_predictions_have_the_original_size_and_no_padding() -> None:
@@ -338,32 +173,6 @@ def test_without_vocabulary_and_training() -> None:
     with pytest.raises(ValueError, match='without flip'):
         model.predict(torch.rand(1, 3, 16, 16), [SegDataSample(metainfo=dict(flip=True))])
     assert np.isfinite(model.logit_scale)
-
-
-def large_photo_of_847_classes() -> tuple[float, tuple[int, ...], int]:
-    """Peak growth in MiB, shape of the labels, and how many classes were predicted."""
-    torch.set_num_threads(1)
-    model = TextSegmentor(
-        dict(type='RefinerCLIP', model='ViT-B-16'),
-        dict(text_embeddings=torch.randn(847, 512)),
-        [f'class {index}' for index in range(847)],
-    ).eval()
-    sample = SegDataSample(metainfo=dict(ori_shape=(1500, 2000)))
-    image = torch.randn(1, 3, 336, 448)
-    found: list[SegDataSample] = []
-    peak = peak_growth(lambda: found.extend(model.predict(image, [sample])))
-    labels = found[0].pred_sem_seg.data
-    return peak, tuple(labels.shape), len(labels.unique())
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(sys.platform != 'linux', reason='peak memory is read from /proc')
-def test_847_classes_at_real_size_fit_into_memory() -> None:
-    """All scores at once would be 847 x 1500 x 2000 x 4 B = 9.5 GiB."""
-    peak, shape, num_predicted = in_new_process(large_photo_of_847_classes)
-    assert peak < 1.5 * 1024
-    assert shape == (1, 1500, 2000)
-    assert num_predicted > 1
 
 
 def test_the_default_scope_of_others_is_neither_minded_nor_changed(tmp_path: Path) -> None:
