@@ -11,7 +11,9 @@ from torch import Tensor
 from refineclip.encoders.build import build_clip
 from refineclip.encoders.towers import dense_modes
 from refineclip.encoders.towers.blocks import BlockView
-from refineclip.encoders.towers.dense_modes import dense_mode, get_dense_mode, list_dense_modes
+from refineclip.encoders.towers.dense_modes import dense_mode, get_dense_mode
+
+from .dense_vit_tester import own_modes
 
 
 class Line(BlockView):
@@ -71,7 +73,7 @@ def test_names() -> None:
         *('key-key', 'plain', 'query-query', 'query-query-only', 'self-self'),
         *('value', 'value-cls', 'value-only'),
     ]
-    assert list_dense_modes() == expected
+    assert own_modes() == expected
     with pytest.raises(ValueError, match=r"'key-key', 'plain'.*got 'valu'"):
         get_dense_mode('valu')
 
@@ -102,7 +104,7 @@ def test_values_do_not_mix(toy_configs: dict[str, Any]) -> None:
     visual = build_clip(toy_configs['open_clip'], text=False).visual
     tokens = torch.randn(1, 5, visual.width, requires_grad=True)
     last = visual.num_blocks - 1
-    for mode in list_dense_modes():
+    for mode in own_modes():
         out = visual.run_dense(tokens, (2, 2), last, mode)
         (grad,) = torch.autograd.grad(out[0, 2].sum(), tokens)
         touched = grad[0].abs().sum(dim=1) > 0
