@@ -6,6 +6,8 @@ import hashlib
 import json
 import logging
 import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -123,7 +125,11 @@ def check(job: Job, method: Method, seed: int) -> None:
     data |= dict(img_ids=[0, 1], epochs=[0, 0], bad_images=[])
     logging.disable(logging.WARNING)  # that weights are missing, which is meant
     try:
-        model = MODELS.build(cost.without_weights(_on_noise(cfg.model.to_dict()))).train()
+        settings = cost.without_weights(_on_noise(cfg.model.to_dict()))
+        with TemporaryDirectory() as folder:
+            if cfg.model.get('text_head'):  # which is fitted later
+                settings['text_head'] = job.source.blank_head(settings, Path(folder))
+            model = MODELS.build(settings).train()
         model(**model.data_preprocessor(data, training=True), mode='loss')
     except MISFITS as error:
         raise ValueError(

@@ -112,6 +112,15 @@ class Photos:
         """(C, T) embedding of every category's name."""
         return read_array(self.data / self.suite['words']).float()
 
+    def blank_head(self, model: dict[str, Any], folder: Path) -> str:
+        """See :meth:`Source.blank_head`."""
+        dims, text_dims = MODELS.build(model['student']).embed_dim, self.text.shape[1]
+        head = TextHead(
+            torch.zeros(dims), torch.ones(dims), torch.zeros(text_dims, dims), torch.zeros(text_dims)
+        )
+        head.save(folder / 'text_head.safetensors')
+        return str(folder / 'text_head.safetensors')
+
     def score(self, encoder: Any) -> Scores:
         """Regions through the head, words alone, and spatial measures."""
         data, text = evaluation(self.job), self.text

@@ -38,6 +38,14 @@ class Source(Protocol):
         """What must be done before a run can begin."""
         ...
 
+    def blank_head(self, model: dict[str, Any], folder: Path) -> str:
+        """Write a text head of the right shape for a model that is only tried; returns the file.
+
+        Raises:
+            ValueError: If the suite reads its encoders without one.
+        """
+        ...
+
     def score(self, encoder: Any) -> Scores:
         """All measures of an encoder."""
         ...

@@ -66,6 +66,10 @@ class World:
             for split, count in self.sizes.items()
         ]
 
+    def blank_head(self, model: dict[str, Any], folder: Path) -> str:
+        """See :meth:`Source.blank_head`."""
+        raise ValueError('text_head: expected None, the encoders of this suite have their own text')
+
     def score(self, encoder: Any) -> Scores:
         """Regions, words alone, spatial measures, and retrieval of whole images."""
         setting = Setting(self.root, num_starts=1 if self.job.quick else NUM_STARTS)
