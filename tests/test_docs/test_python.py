@@ -13,6 +13,7 @@ import pytest
 from mmengine import registry as registries
 from mmengine.registry import Registry
 
+import refineclip.evaluation  # noqa: F401  (registers what the pages name)
 from refineclip.encoders.towers import dense_modes
 from tests.test_docs.pages import PAGES, blocks, name_of
 
