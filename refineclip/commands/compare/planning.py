@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from refineclip.evaluation.streams.result_store import digest
+
 from ..steps import Step
 from .job import Job
 from .measuring import measure
 from .recipes import needs_refiner, plain_data, read_recipe, recipe
 from .suite import Method
-from .training import digest, train
+from .training import train
 
 
 def plan(job: Job, methods: Sequence[Method], seeds: Sequence[int]) -> list[Step]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import time
 from pathlib import Path
@@ -17,6 +15,7 @@ from mmengine.registry import MODELS
 from refineclip.distill import cost
 from refineclip.encoders.weights.checkpoint_file import read_content
 from refineclip.encoders.weights.whole_files import write_whole
+from refineclip.evaluation.streams.result_store import digest
 
 from ..evaluate.common import quiet_logging
 from ..running import place, running
@@ -59,12 +58,6 @@ def train(job: Job, name: str, seed: int) -> dict[str, Any]:
         steps=steps,
         passes=steps * batch * method.passes if method.budget else 0,
     )
-
-
-def digest(config: dict[str, Any]) -> str:
-    """Short name of a resolved config."""
-    text = json.dumps(config, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _keep_encoder(job: Job, method: Method, seed: int) -> None:

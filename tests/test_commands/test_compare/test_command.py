@@ -16,8 +16,8 @@ from refineclip.commands.compare import planning
 from refineclip.commands.compare.job import Job
 from refineclip.commands.compare.measuring import row_encoder
 from refineclip.commands.compare.recipes import plain_data, recipe
-from refineclip.commands.compare.training import digest
 from refineclip.commands.running import place
+from refineclip.evaluation.streams.result_store import digest
 from tests.test_docs.pages import ROOT, blocks
 
 WORLD = ['compare', '--suite', 'microworld', '--quick', '--jobs', '1', '--seeds', '0']
