@@ -22,7 +22,7 @@ def dev(repo_root: Path, monkeypatch: pytest.MonkeyPatch):
         return importlib.import_module(name)
 
     yield load
-    for name in ('steps', 'family', 'environment', 'distributions', 'mm_stack'):
+    for name in ('steps', 'family', 'environment', 'distributions', 'mm_stack', 'make_test'):
         sys.modules.pop(name, None)
 
 
@@ -49,6 +49,29 @@ def test_chain_stops_at_a_failed_installation(dev, capsys) -> None:
         steps.Chain('make demo').must('install', lambda: steps.run(['false']))
     assert caught.value.code == 1
     assert 'exit status 1 from: false' in capsys.readouterr().out
+
+
+def test_failing_tests_are_named_at_the_end(dev, monkeypatch, capsys):
+    make_test, steps = dev('make_test'), dev('steps')
+    printed = (
+        'F\nFAILED tests/test_a.py::test_b - AssertionError\nERROR tests/test_c.py\n1 failed\n'
+    )
+    monkeypatch.setattr(make_test, 'venv_python', lambda: 'sh')
+    monkeypatch.setattr(
+        make_test,
+        'run',
+        lambda command, **_: steps.run(['sh', '-c', f'printf "{printed}"; exit 1']),
+    )
+    chain = steps.Chain('make test')
+    assert chain.check('pytest', make_test.run_pytest) is None
+    chain.check('mim', lambda: steps.say('much more'))
+    with pytest.raises(SystemExit):
+        chain.finish('')
+    assert capsys.readouterr().out.splitlines()[-3:] == [
+        'FAILED tests/test_a.py::test_b - AssertionError',
+        'ERROR tests/test_c.py',
+        'make test: FAILED after 0 s: pytest',
+    ]
 
 
 def test_chain_ends_green_with_one_line(dev, capsys) -> None:

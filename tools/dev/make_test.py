@@ -24,11 +24,16 @@ def run_pytest() -> int:
     """Run the tests in parallel and return how many passed."""
     workers = min(os.cpu_count() or 1, 8)
     extra = os.environ.get('PYTEST_ARGS', '--slow').split()
-    output = run(
-        [venv_python(), '-m', 'pytest', '-n', str(workers), *extra],
-        # One thread per worker: more would only wait for each other.
-        extra_env={'OMP_NUM_THREADS': '1', 'HF_HUB_OFFLINE': '1'},
-    )
+    try:
+        output = run(
+            [venv_python(), '-m', 'pytest', '-n', str(workers), *extra],
+            # One thread per worker: more would only wait for each other.
+            extra_env={'OMP_NUM_THREADS': '1', 'HF_HUB_OFFLINE': '1'},
+        )
+    except StepError as error:
+        # Other steps print much after it; the end of a log is what people get to see.
+        told = [line for line in error.output.splitlines() if line.startswith(('FAILED', 'ERROR'))]
+        raise StepError(str(error), error.output, told) from error
     passed = re.search(r'(\d+) passed', output.strip().splitlines()[-1])
     if passed is None:
         raise StepError('pytest ended well but ran no test')

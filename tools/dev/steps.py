@@ -16,7 +16,17 @@ CACHE = Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / 'refi
 
 
 class StepError(Exception):
-    """A step failed; the message says what to do where that is known."""
+    """A step failed; the message says what to do where that is known.
+
+    Args:
+        message: What happened.
+        output: What the command printed.
+        details: Lines that the end of the chain says again.
+    """
+
+    def __init__(self, message: str, output: str = '', details: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.output, self.details = output, details
 
 
 def say(text: str) -> None:
@@ -55,7 +65,8 @@ def run(
     if process.returncode != 0:
         if show is not str:
             print(*lines[-LAST_LINES:], sep='', end='', flush=True)
-        raise StepError(f'exit status {process.returncode} from: {" ".join(words)}')
+        message = f'exit status {process.returncode} from: {" ".join(words)}'
+        raise StepError(message, ''.join(lines))
     return ''.join(lines)
 
 
@@ -90,6 +101,7 @@ class Chain:
         self.title = title
         self.started = time.monotonic()
         self.failed: list[str] = []
+        self.details: list[str] = []
 
     def must(self, name: str, step: Callable[[], object]) -> object:
         """Run a step that the rest depends on; its failure ends the chain."""
@@ -107,6 +119,7 @@ class Chain:
         except (StepError, OSError, subprocess.CalledProcessError) as error:
             say(f'FAILED: {name}: {error}')
             self.failed.append(name)
+            self.details += getattr(error, 'details', ())
             return None
         say(f'done in {duration(time.monotonic() - started)}: {name}')
         return result
@@ -115,6 +128,7 @@ class Chain:
         """Print the closing line and leave with status 0 or 1."""
         spent = duration(time.monotonic() - self.started)
         if self.failed:
+            print(*self.details, sep='\n', end='\n' * bool(self.details), flush=True)
             print(f'{self.title}: FAILED after {spent}: {"; ".join(self.failed)}', flush=True)
             sys.exit(1)
         print(f'{self.title}: {success} in {spent}', flush=True)
