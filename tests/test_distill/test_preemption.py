@@ -46,6 +46,14 @@ class TerminateHook(Hook):
             (os.killpg if self.group else os.kill)(os.getpid(), signal.SIGTERM)
 
 
+@HOOKS.register_module()
+class FailingHook(Hook):
+    """End the run by an error."""
+
+    def after_train_iter(self, runner: Runner, *args: Any, **kwargs: Any) -> None:
+        raise RuntimeError('no more')
+
+
 @pytest.fixture
 def images(tmp_path: Path) -> Path:
     return write_images(tmp_path / 'images')
@@ -63,6 +71,17 @@ def train_terminated(cfg: Config, at: int) -> None:
     with pytest.raises(SystemExit) as ended:
         train(cfg)
     assert ended.value.code == 143
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_what_runs_that_an_error_ended_left_is_taken_away(images: Path, tmp_path: Path) -> None:
+    for name in ('first', 'second'):
+        cfg = config(images, tmp_path / name)
+        cfg.custom_hooks.append(dict(type='FailingHook'))
+        with pytest.raises(RuntimeError, match='no more'):
+            train(cfg)
+        assert signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
+    train(config(images, tmp_path / 'third'))
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 

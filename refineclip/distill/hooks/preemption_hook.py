@@ -59,6 +59,9 @@ class PreemptionHook(Hook):
         self.checkpoint = hooks[0]
         runner.register_hook(_LeaveHook(self))
         self._before = signal.signal(signal.SIGTERM, self._note)
+        # Nothing tells a hook that an error ended its run: a later one takes its handler away.
+        while isinstance(ended := getattr(self._before, '__self__', None), PreemptionHook):
+            self._before = ended._before
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.asked = True
