@@ -7,6 +7,7 @@
     python -m benchmarks gpu ...           training steps of a config on a GPU (or, toy, a CPU)
     python -m benchmarks slopes ...        evaluations: time and memory against images
     python -m benchmarks chaos ...         kills, cut files, full disks, hostile inputs
+    python -m benchmarks microworld-clip   is the shipped CLIP one that has something to lose?
     python -m benchmarks data-scale ...    start and workers' memory with 118,287 images
 
 Each row runs in a forked process of its own, on one thread.
@@ -129,6 +130,10 @@ def main(argv: list[str]) -> int:
         from .chaos.command import main as chaos
 
         return chaos(argv[1:])
+    if argv[:1] == ['microworld-clip']:
+        from .microworld_clip import main as microworld_clip
+
+        return microworld_clip(argv[1:])
     if argv[:1] == ['data-scale']:
         from .data_scale import main as data_scale
 

@@ -64,12 +64,12 @@ TASKS = {
         'detect': (
             'detect what words name, with an open-vocabulary detector (needs mmdet)',
             'configs/microworld/fvit_microworld.py work_dirs/fvit_microworld/iter_500.pth '
-            'data/microworld/val --texts "dax . wug" --out found',
+            'data/microworld/val --texts "fish . boat . sea" --out found',
         ),
         'segment': (
             'name every pixel by words, with or without training (needs mmseg)',
-            'data/microworld/val --texts "dax . wug . grass" --model microworld-clip '
-            '--pretrained shipped --short-side 128 --window 0 0 --out segmented',
+            'data/microworld/val --texts "fish . boat . sea" --model microworld-clip '
+            '--pretrained shipped --templates "a {}" --short-side 128 --window 0 0 --out segmented',
         ),
     },
 }

@@ -21,7 +21,7 @@ def make_parser() -> argparse.ArgumentParser:
         'with names and scores into OUT/preds/*.json. Folders are searched with their '
         'sub-folders; files that cannot be read are named and skipped (exit status 1).',
         'configs/microworld/fvit_microworld.py work_dirs/fvit_microworld/iter_500.pth '
-        'data/microworld/val --texts "dax . wug" --out found',
+        'data/microworld/val --texts "fish . boat . sea" --out found',
     )
     parser.add_argument('config', type=Path, help='config of an F-ViT detector')
     parser.add_argument('checkpoint', type=Path, help='what its training saved')

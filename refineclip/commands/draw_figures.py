@@ -158,7 +158,7 @@ class Drawing:
             queries.texts,
             args.model,
             None if args.text_embeddings else text_weights(args),
-            templates=prompts(args.templates),
+            templates=args.templates,
             text_embeddings=args.text_embeddings,
         )
         head = None if args.text_head is None else TextHead.load(args.text_head)
@@ -257,11 +257,6 @@ class Drawing:
                 ),
             ]
         return chapters
-
-
-def prompts(templates: str) -> str | list[str]:
-    """Templates of a command line: a name of some, or one of the user's own."""
-    return [templates] if '{}' in templates else templates
 
 
 def text_weights(args: argparse.Namespace) -> str | None:

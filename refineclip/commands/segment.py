@@ -28,8 +28,8 @@ def make_parser() -> argparse.ArgumentParser:
         'Name every pixel of images by words: pictures with a legend into OUT/vis, '
         'label maps (indices into the words) into OUT/labels. Folders are searched with their '
         'sub-folders; files that cannot be read are named and skipped (exit status 1).',
-        'data/microworld/val --texts "dax . wug . grass" --model microworld-clip '
-        '--pretrained shipped --short-side 128 --window 0 0 --out segmented',
+        'data/microworld/val --texts "fish . boat . sea" --model microworld-clip '
+        '--pretrained shipped --templates "a {}" --short-side 128 --window 0 0 --out segmented',
     )
     parser.add_argument('images', nargs='+', type=Path, help='images, or folders of images')
     parser.add_argument('--out', type=Path, required=True, metavar='DIR', help='folder to write')
@@ -57,7 +57,10 @@ def make_parser() -> argparse.ArgumentParser:
     )
     free = parser.add_argument_group('without a config')
     free.add_argument('--dense-mode', help="last block of dense maps (default: 'value')")
-    free.add_argument('--templates', help='prompts: vild, photo or imagenet (default: vild)')
+    free.add_argument(
+        '--templates',
+        help="prompts: vild, photo, imagenet, or one of your own, 'a {}' (default: vild)",
+    )
     free.add_argument('--short-side', type=int, help='pixels to resize to (default: 336)')
     free.add_argument(
         '--window',

@@ -18,13 +18,22 @@ from refineclip.datasets.microworld import (
     SCENES,
     Microworld,
     MicroworldPairs,
+    require_current,
     write_split,
 )
+from refineclip.datasets.microworld.captions import caption
 from refineclip.datasets.microworld.coco_layout import SEMANTIC_CLASSES, _run_lengths
-from refineclip.datasets.microworld.painting import inside
-from refineclip.datasets.microworld.scene import _caption
+from refineclip.datasets.microworld.outlines import OUTLINES, arc, ellipse, star
 from refineclip.datasets.microworld.sheet import contact_sheet
-from refineclip.datasets.microworld.vocabulary import HOME_KINDS, HUES, SCENE_HUES, WORDS
+from refineclip.datasets.microworld.textures import texture
+from refineclip.datasets.microworld.vocabulary import (
+    COLOURS,
+    HOME_KINDS,
+    NAMES,
+    PLACES,
+    SCENE_TONES,
+    WORDS,
+)
 from refineclip.datasets.ov_splits import get_split
 
 
@@ -63,13 +72,46 @@ def test_unknown_view_is_refused():
         Microworld('val', 'train')
 
 
-def test_kinds_share_hues_with_each_other_and_with_backgrounds():
-    for hue in range(len(HUES)):
-        kinds = [kind for kind in KINDS if kind.hue == hue]
-        assert len(kinds) == 3
-        assert len({(kind.pattern, kind.shape) for kind in kinds}) == 3
-    assert {hue for pair in SCENE_HUES for hue in pair} == set(range(len(HUES)))
-    assert len({(kind.hue, kind.pattern, kind.shape) for kind in KINDS}) == len(KINDS) == 24
+def test_no_colour_tells_a_kind_or_a_place():
+    assert len(KINDS) == len({kind.name for kind in KINDS}) == 24
+    for kind in KINDS:
+        assert len(set(kind.schemes)) == 3
+        assert len({scheme[0] for scheme in kind.schemes}) == 3
+        assert {colour for scheme in kind.schemes for colour in scheme} <= set(COLOURS)
+    schemes = [scheme for kind in KINDS for scheme in kind.schemes]
+    assert len(set(schemes)) > 60
+    firsts = [scheme[0] for scheme in schemes]
+    tones = {colour for pairs in SCENE_TONES.values() for pair in pairs for colour in pair}
+    assert all(firsts.count(colour) >= 2 for colour in COLOURS if colour in firsts)
+    assert len(tones & set(firsts)) >= 9
+
+
+def test_outlines_fill_their_square():
+    assert set(OUTLINES) == {kind.name for kind in KINDS}
+    for name, parts in OUTLINES.items():
+        points = np.concatenate([part.points for part in parts])
+        assert np.abs(points).max() <= 1, name
+        assert np.ptp(points, axis=0).max() > 1.6, name
+        assert {0, 1} <= {part.colour for part in parts} <= {0, 1, 2}, name
+
+
+def test_outlines_by_hand():
+    quarter = arc((1, 1), (2, 1), (0, 0.25))
+    assert np.allclose(quarter[[0, -1]], [[3, 1], [1, 2]], atol=1e-6)  # right, then down
+    ring = ellipse(1, (0, 0), (1, 1), hole=0.5).points
+    assert np.allclose(np.linalg.norm(ring, axis=1), np.repeat([1, 0.5], len(ring) // 2))
+    tips = star(0, 1, 0.5, 5).points
+    assert np.allclose(tips[0], [0, -1], atol=1e-6)
+    assert np.allclose(np.linalg.norm(tips, axis=1), [1, 0.5] * 5)
+
+
+@pytest.mark.parametrize('scene', SCENES)
+def test_textures_are_shares_that_vary(scene: str):
+    y, x = np.mgrid[:64, :64].astype(np.float32)
+    share = texture(scene, x, y, 1.0, 1.0)
+    assert share.dtype == np.float32
+    assert 0 <= share.min() < 0.4
+    assert 0.6 < share.max() <= 1
 
 
 def test_homes_and_unnamed_kinds_have_their_shares():
@@ -82,40 +124,52 @@ def test_homes_and_unnamed_kinds_have_their_shares():
 
 
 def test_captions_say_only_what_is_visible_and_named():
-    names = {kind.name: index for index, kind in enumerate(KINDS[:NAMED_KINDS])}
+    singular = {kind.name: index for index, kind in enumerate(KINDS[:NAMED_KINDS])}
+    plural = {kind.plural: index for index, kind in enumerate(KINDS[:NAMED_KINDS])}
     for index in range(200):
         scene = Microworld('captions', 'pretrain')[index]
-        words = scene.caption.split()
+        words = scene.caption.replace(',', '').split()
         assert set(words) <= set(WORDS)
         assert len(words) > 0
         for word in words:
-            if word in names:
-                positions = np.flatnonzero(np.array(scene.kinds) == names[word])
+            if word in singular or word in plural:
+                kind = singular.get(word, plural.get(word))
+                positions = np.flatnonzero(np.array(scene.kinds) == kind)
                 assert max((scene.instances == p + 1).sum() for p in positions) >= 20
             if word in SCENES:
                 assert word == SCENES[scene.scene]
 
 
-def test_caption_of_unnamed_or_hidden_objects_is_the_background():
-    rng = np.random.default_rng(0)
-    seen = np.ones((8, 8), np.uint8)
-    assert _caption(rng, [NAMED_KINDS], seen, 2) == 'on sand'
-    assert _caption(rng, [0], 0 * seen, 2) == 'on sand'
-    assert _caption(rng, [0], seen, 2) in ('a dax', 'a dax on sand')
+def test_captions_by_hand():
+    def said(kinds: list[int], colours: list[str], scene: int = 0) -> set[str]:
+        return {caption(np.random.default_rng(s), kinds, colours, scene) for s in range(200)}
 
-
-def test_shapes_by_hand():
-    u, v = np.array([0.0, 0.0, 0.8, 0.95]), np.array([0.0, 0.75, 0.8, 0.0])
-    expected = {
-        'disc': [1, 1, 0, 1],
-        'square': [1, 1, 1, 0],
-        'triangle': [1, 1, 0, 0],
-        'ring': [0, 1, 0, 1],
-        'cross': [1, 1, 0, 1],
-        'diamond': [1, 1, 0, 1],
+    fish, house, snail = (
+        next(i for i, k in enumerate(KINDS) if k.name == n) for n in ('fish', 'house', 'snail')
+    )
+    assert said([], []) == said([snail], ['red']) == {'at sea'}
+    assert said([fish], ['orange'], 5) == {
+        'a fish',
+        'a fish in snow',
+        'an orange fish',
+        'an orange fish in snow',
     }
-    for shape, row in enumerate(expected.values()):
-        assert inside(shape, u, v).tolist() == [bool(value) for value in row], shape
+    assert said([fish] * 3, ['red'] * 3, 3) == {'three fish', 'three fish at night'}
+    both = said([house, fish, house], ['red', 'blue', 'blue'])
+    assert {'two houses and a blue fish at sea', 'a fish and two houses', 'two houses'} <= both
+    many = said([fish, house, 3], ['red'] * 3)
+    assert {'a fish, a house and a tree', 'a red house, a fish and a tree at sea'} <= many
+
+
+def test_things_are_drawn_turned_mirrored_and_in_any_colours():
+    first = Microworld('looks', 'pretrain')
+    areas = [(s.instances == 1).mean() for s in (first[i] for i in range(60))]
+    assert max(areas) > 4 * min(areas)
+    for index in range(30):
+        scene = first[index]
+        if len(scene.kinds) == 1:
+            inside = scene.image[scene.instances == 1].astype(float)
+            assert inside.std(axis=0).max() > 5  # parts differ in colour
 
 
 def test_written_masks_are_the_drawn_ones(root: Path):
@@ -155,7 +209,7 @@ def test_written_instances_and_captions(root: Path):
 
 def test_what_is_held_out_of_training(root: Path):
     split = get_split('microworld')
-    assert split.novel == ('fep', 'kiv', 'pim', 'vash')
+    assert split.novel == ('tree', 'mushroom', 'key', 'bell')
     assert set(split.base) | set(split.novel) == set(split.classes)
     content = json.loads((root / 'annotations/instances_val_base.json').read_text())
     names = {category['id']: category['name'] for category in content['categories']}
@@ -186,12 +240,24 @@ def test_writing_again_writes_the_same_bytes(root: Path, tmp_path: Path):
         assert (root / name).read_bytes() == (again / name).read_bytes(), name
 
 
+def test_images_of_another_version_are_refused(root: Path, tmp_path: Path):
+    require_current(root, 'val')
+    with pytest.raises(FileNotFoundError, match=r'expected the split train .* draw it: python -m'):
+        require_current(root, 'train')
+    path = root / 'annotations/panoptic_val.json'
+    content = json.loads(path.read_text())
+    del content['info']['version']  # the first one had none
+    path.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=r'version 2 of the microworld .* got version 1; draw it'):
+        require_current(root, 'val')
+
+
 def test_no_image_is_refused(tmp_path: Path):
     with pytest.raises(ValueError, match='num_images: expected 1 or more, got 0'):
         write_split(tmp_path, 'val', 0)
 
 
-def test_pairs_are_the_pretraining_views():
+def test_pairs_are_views_with_captions():
     pairs, world = MicroworldPairs(3, seed=4), Microworld('pretrain', 'pretrain', 4)
     item = pairs[2]
     assert item['inputs'].shape == (3, 64, 64)
@@ -201,10 +267,23 @@ def test_pairs_are_the_pretraining_views():
     assert pairs[2]['inputs'] is item['inputs']
 
 
+def test_pairs_of_half_the_side_are_means_of_four_pixels():
+    small = MicroworldPairs(1, 'dense', reduce=2)[0]['inputs']
+    image = Microworld('pretrain', 'dense')[0].image.astype(float)
+    means = image.reshape(64, 2, 64, 2, 3).mean(axis=(1, 3))
+    assert small.shape == (3, 64, 64)
+    assert np.abs(small.permute(1, 2, 0).numpy() - means).max() <= 0.5
+
+
+def test_pairs_of_no_whole_squares_are_refused():
+    with pytest.raises(ValueError, match=r'reduce: expected a divisor of the 64 px .* got 3'):
+        MicroworldPairs(1, reduce=3)
+
+
 def test_prompts_name_what_has_a_name():
-    assert len(PROMPTS) == NAMED_KINDS + len(SCENES)
-    assert PROMPTS['dax'] == 'a dax'
-    assert PROMPTS['night'] == 'on night'
+    assert list(PROMPTS) == [*NAMES, *SCENES]
+    assert PROMPTS['boat'] == 'a boat'
+    assert PROMPTS['sea'] == PLACES['sea'] == 'at sea'
 
 
 def test_contact_sheet_shows_images():

@@ -105,7 +105,7 @@ def test_detect_writes_boxes_with_names_and_pictures(trained, tmp_path, capsys):
         (tmp_path / 'images' / image.name).write_bytes(image.read_bytes())
     arguments = [
         *(str(tmp_path / 'config.py'), str(Path(cfg.work_dir) / 'iter_16.pth')),
-        *(str(tmp_path / 'images'), '--texts', 'dax . blue thing;azure thing'),
+        *(str(tmp_path / 'images'), '--texts', 'fish . blue thing;azure thing'),
         *('--out', str(tmp_path / 'out'), '--score-thr', '0.01', '--device', 'cpu'),
         *('--cfg-options', 'model.test_cfg.rcnn.max_per_img=7'),
     ]
@@ -115,7 +115,7 @@ def test_detect_writes_boxes_with_names_and_pictures(trained, tmp_path, capsys):
         (line,) = (line for line in lines if image.name in line)
         found = json.loads((tmp_path / 'out' / 'preds' / f'{image.stem}.json').read_text())
         assert 0 < len(found['names']) <= 7
-        assert set(found['names']) <= {'dax', 'blue thing'}
+        assert set(found['names']) <= {'fish', 'blue thing'}
         assert line.count(',') == sum(score >= 0.01 for score in found['scores']) - 1
         x1, y1, x2, y2 = torch.tensor(found['bboxes']).unbind(1)
         assert ((x1 >= 0) & (x1 < x2) & (x2 <= 128) & (y1 >= 0) & (y1 < y2) & (y2 <= 128)).all()
@@ -128,7 +128,7 @@ def test_inferencer_leaves_no_default_scope(trained):
     cfg, _, _ = trained
     image = next(Path(cfg.val_dataloader.dataset.data_root, 'val2017').glob('*.png'))
     with DefaultScope.overwrite_default_scope('mmseg'):
-        detect = OVDetInferencer(cfg, texts='dax', device='cpu', show_progress=False)
+        detect = OVDetInferencer(cfg, texts='fish', device='cpu', show_progress=False)
         assert detect(image)['predictions']
         assert DefaultScope.get_current_instance().scope_name == 'mmseg'
 
@@ -139,16 +139,16 @@ def test_inferencer_changes_its_vocabulary(trained):
     cfg, _, _ = trained
     image = next(Path(cfg.val_dataloader.dataset.data_root, 'val2017').glob('*.png'))
     weights = Path(cfg.work_dir) / 'iter_16.pth'
-    detect = OVDetInferencer(cfg, weights, 'dax . wug', device='cpu', show_progress=False)
+    detect = OVDetInferencer(cfg, weights, 'fish . boat', device='cpu', show_progress=False)
     first = detect(image)['predictions'][0]
-    assert set(first['names']) <= {'dax', 'wug'}
-    other = detect(image, texts=['wug', 'dax'])['predictions'][0]
+    assert set(first['names']) <= {'fish', 'boat'}
+    other = detect(image, texts=['boat', 'fish'])['predictions'][0]
     assert other['names'] == first['names']
     assert other['labels'] == [1 - label for label in first['labels']]
     assert other['scores'] == pytest.approx(first['scores'], abs=1e-5)
     # The background is there already; it is no class that boxes could have.
-    assert detect(image, texts='dax . Background . wug')['predictions'][0] == first
-    assert detect.model.vocabulary == ('dax', 'wug')
+    assert detect(image, texts='fish . Background . boat')['predictions'][0] == first
+    assert detect.model.vocabulary == ('fish', 'boat')
     detect.set_vocabulary(' . '.join(f'thing number {index}' for index in range(80)))
     assert len(detect.model.vocabulary) == 80
     with pytest.raises(ValueError, match="something to detect, got 'background' only"):
@@ -179,7 +179,7 @@ def test_a_folder_with_bad_files_is_done_to_the_end(trained, tmp_path, capsys):
         (photos / name).write_bytes(content)
     (photos / '._mac.jpg').write_bytes(b'\0\5\x16\7')
     Image.new('RGB', (6000, 1)).save(photos / 'thin.png')
-    arguments = [str(tmp_path / 'config.py'), weights, str(photos), '--texts', 'dax', '--out']
+    arguments = [str(tmp_path / 'config.py'), weights, str(photos), '--texts', 'fish', '--out']
     arguments += [str(out), '--device', 'cpu', '--batch-size', '3']
     for _ in range(2):  # the pictures of the first call are no input of the second
         assert detect.main(arguments) == 1
@@ -194,7 +194,7 @@ def test_a_folder_with_bad_files_is_done_to_the_end(trained, tmp_path, capsys):
     ]
     with Image.open(out / 'vis' / 'turned.jpg') as picture:
         assert picture.size == (64, 96)  # as it is shown
-    inferencer = OVDetInferencer(cfg, weights, 'dax', device='cpu', show_progress=False)
+    inferencer = OVDetInferencer(cfg, weights, 'fish', device='cpu', show_progress=False)
     with pytest.raises(BadImageError, match=r'cut\.jpg'):
         inferencer(photos)
     (tmp_path / 'photo').write_bytes((photos / 'gif.jpg').read_bytes())
@@ -217,7 +217,7 @@ def test_detections_that_are_not_finite_are_an_error(trained, part, tmp_path):
 
     cfg, _, _ = trained
     weights = str(Path(cfg.work_dir) / 'iter_16.pth')
-    detect = OVDetInferencer(cfg, weights, 'dax', device='cpu', show_progress=False)
+    detect = OVDetInferencer(cfg, weights, 'fish', device='cpu', show_progress=False)
     *_, last = (p for p in detect.model.get_submodule(part).parameters() if p.is_floating_point())
     last.data.fill_(float('nan'))
     Image.new('RGB', (96, 64)).save(tmp_path / 'a.png')

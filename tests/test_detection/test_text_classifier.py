@@ -47,10 +47,10 @@ def test_learned_background_needs_no_word():
 
 
 def test_base_classes_follow_their_names():
-    head = classifier(base_names=['wug', 'dax'])
+    head = classifier(base_names=['boat', 'fish'])
     assert head.is_base.tolist() == [True, True, False, False]
-    head.set_vocabulary(['zib', 'a', 'b', 'wug; bug'])
-    assert head.names == ('zib', 'a', 'b', 'wug; bug')
+    head.set_vocabulary(['flower', 'a', 'b', 'boat; bug'])
+    assert head.names == ('flower', 'a', 'b', 'boat; bug')
     assert head.is_base.tolist() == [False, False, False, True]
 
 

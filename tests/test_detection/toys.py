@@ -13,8 +13,8 @@ from torch.nn import functional as F
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = ROOT / 'configs' / 'detection' / 'toy' / 'fvit_microworld-clip_1xb4-30i_ov-coco-128.py'
-NAMES = ('dax', 'wug', 'blick', 'fep')
-BASE = ('dax', 'wug', 'blick')
+NAMES = ('fish', 'boat', 'house', 'tree')
+BASE = ('fish', 'boat', 'house')
 
 
 def embeddings(count: int, dim: int = 128) -> torch.Tensor:

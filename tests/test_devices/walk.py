@@ -143,7 +143,7 @@ def contrastive_pretraining(root: Path) -> None:
     """The microworld's CLIP."""
     from refineclip.distill.contrastive_pretraining import ContrastivePretraining
 
-    batch = dict(inputs=torch.randn(2, 3, 64, 64), data_samples=['a dax', 'a wug on sand'])
+    batch = dict(inputs=torch.randn(2, 3, 64, 64), data_samples=['a fish', 'a boat on sand'])
     train(ContrastivePretraining('microworld-clip'), batch)
 
 
@@ -292,14 +292,14 @@ def text_embeddings(root: Path) -> None:
     from refineclip.encoders.text.text_bank import TextBank
 
     clip = build_clip('microworld-clip', 'shipped').eval()
-    found = [TextEmbedder(one, 'photo').embed(['dax', 'wug; fep']) for one in on_both(clip)]
+    found = [TextEmbedder(one, 'photo').embed(['fish', 'boat; tree']) for one in on_both(clip)]
     torch.testing.assert_close(*found)
     bank = moved(TextBank(['a', 'b'], text_embeddings=torch.randn(2, 4)))
     bank.set_vocabulary(['c', 'd'])
     assert isinstance(bank.embeddings, NamedTensor)
-    bank = moved(TextBank(['dax'], 'microworld-clip', 'shipped', 'photo'))
+    bank = moved(TextBank(['fish'], 'microworld-clip', 'shipped', 'photo'))
     with mock.patch.object(embedder, 'encode_prompts', wraps=embedder.encode_prompts) as tower:
-        bank.set_vocabulary(['wug'])
+        bank.set_vocabulary(['boat'])
     assert isinstance(tower.call_args.args[1], NamedTensor)  # the tower ran on the device
 
 
@@ -330,9 +330,9 @@ def text_segmentor(root: Path) -> None:
     found = []
     for device in ('cpu', DEVICE):
         model = build_text_segmentor(
-            'microworld-clip', 'shipped', ['dax', 'wug'], templates='photo', device=device
+            'microworld-clip', 'shipped', ['fish', 'boat'], templates='photo', device=device
         )
-        model.set_vocabulary(['fep', 'blick', 'dax'])
+        model.set_vocabulary(['tree', 'house', 'fish'])
         found.append(torch.from_numpy(segment_image(model, photo)))
     torch.testing.assert_close(*found)
 

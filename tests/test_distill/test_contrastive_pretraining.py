@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from refineclip.commands.export import main as export
 from refineclip.distill.contrastive_pretraining import ContrastivePretraining
 from refineclip.encoders import build_clip
 
-CAPTIONS = ['a dax', 'a wug on sand', 'a dax and a fep']
+CAPTIONS = ['a fish', 'a boat on sand', 'a fish and a tree']
 
 
 @pytest.fixture
@@ -65,18 +66,29 @@ def test_model_without_text_is_refused(monkeypatch):
         ContrastivePretraining('microworld-clip')
 
 
-def test_the_config_trains_repeats_and_exports(repo_root: Path, tmp_path: Path):
-    path = repo_root / 'configs/microworld/microworld-clip_1xb64-1600i_pairs.py'
+PARTS = ('1xb256-1500i_pairs-32', '1xb64-1000i_pairs-64', '1xb32-300i_pairs-128')
+
+
+def _train(path: Path, work_dir: Path, load_from: Path | None) -> Path:
+    config = Config.fromfile(path)
+    config.work_dir = str(work_dir)
+    config.train_dataloader.batch_size = 8
+    config.train_dataloader.dataset.num_images = 16
+    config.train_cfg.max_iters = 3
+    config.default_hooks.checkpoint.interval = 3
+    config.load_from = load_from and str(load_from)
+    Runner.from_cfg(config).train()
+    return work_dir / 'iter_3.pth'
+
+
+def test_the_configs_train_in_turn_repeat_and_export(repo_root: Path, tmp_path: Path):
     checkpoints = []
     for name in ('first', 'second'):
-        config = Config.fromfile(path)
-        config.work_dir = str(tmp_path / name)
-        config.train_dataloader.batch_size = 8
-        config.train_dataloader.dataset.num_images = 16
-        config.train_cfg.max_iters = 3
-        config.default_hooks.checkpoint.interval = 3
-        Runner.from_cfg(config).train()
-        checkpoints.append(tmp_path / name / 'iter_3.pth')
+        last = None
+        for part in PARTS:
+            path = repo_root / f'configs/microworld/microworld-clip_{part}.py'
+            last = _train(path, tmp_path / name / part, last)
+        checkpoints.append(last)
     first, second = (torch.load(c, weights_only=False)['state_dict'] for c in checkpoints)
     assert all(torch.equal(second[key], value) for key, value in first.items())
 
@@ -86,3 +98,12 @@ def test_the_config_trains_repeats_and_exports(repo_root: Path, tmp_path: Path):
     exported = build_clip(f'local-dir:{out}').state_dict()
     for key, value in exported.items():
         torch.testing.assert_close(value, first[f'clip.{key}'], rtol=1e-3, atol=1e-4)
+
+
+def test_each_part_goes_on_from_the_one_before(repo_root: Path):
+    for before, part in itertools.pairwise(PARTS):
+        config = Config.fromfile(repo_root / f'configs/microworld/microworld-clip_{part}.py')
+        steps = Config.fromfile(
+            repo_root / f'configs/microworld/microworld-clip_{before}.py'
+        ).train_cfg.max_iters
+        assert config.load_from == f'work_dirs/microworld-clip_{before}/iter_{steps}.pth'

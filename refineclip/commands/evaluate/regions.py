@@ -59,7 +59,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar='FILE',
         help='for towers without text: what tools/fit_text_head.py wrote',
     )
-    text.add_argument('--templates', help='prompts: vild, photo or imagenet (default: vild)')
+    text.add_argument(
+        '--templates',
+        help="prompts: vild, photo, imagenet, or one of your own, 'a {}' (default: vild)",
+    )
     text.add_argument(
         '--class-names',
         choices=('raw', 'words'),

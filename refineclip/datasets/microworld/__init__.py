@@ -3,7 +3,7 @@
 It says nothing about real images. See docs/microworld.md.
 """
 
-from refineclip.datasets.microworld.coco_layout import write_split
+from refineclip.datasets.microworld.coco_layout import require_current, write_split
 from refineclip.datasets.microworld.pairs import MicroworldPairs
 from refineclip.datasets.microworld.scene import Microworld, Scene
 from refineclip.datasets.microworld.vocabulary import KINDS, NAMED_KINDS, PROMPTS, SCENES, Kind
@@ -17,5 +17,6 @@ __all__ = [
     'Microworld',
     'MicroworldPairs',
     'Scene',
+    'require_current',
     'write_split',
 ]

@@ -14,7 +14,13 @@ from PIL import Image
 from .scene import Microworld, Scene
 from .vocabulary import KINDS, NAMES, NOVEL_NAMES, SCENES
 
-INFO = {'description': 'refineclip microworld: drawn images, no photographs', 'license': 'CC0'}
+# Goes up whenever the same seed draws other images; the shipped CLIP knows those of its own alone.
+VERSION = '2'
+INFO = {
+    'description': 'refineclip microworld: drawn images, no photographs',
+    'license': 'CC0',
+    'version': VERSION,
+}
 STUFF_OFFSET = len(KINDS) + 1
 # Classes of the semantic maps: the named kinds, then the backgrounds; unnamed kinds are ignored.
 SEMANTIC_CLASSES = (*NAMES, *SCENES)
@@ -98,6 +104,31 @@ def write_split(root: str | Path, split: str, num_images: int, seed: int = 0) ->
         path = root / 'annotations' / f'{name}.json'
         path.write_text(json.dumps(dict(info=INFO, images=images, **content)))
     return root
+
+
+def require_current(root: str | Path, split: str) -> None:
+    """Refuse images of an earlier world, which the shipped CLIP has never seen.
+
+    Args:
+        root: Folder of the data set.
+        split: Name of the split.
+
+    Raises:
+        FileNotFoundError: If the split was not drawn there.
+        ValueError: If it was drawn by another version of the world.
+    """
+    path = Path(root) / 'annotations' / f'panoptic_{split}.json'
+    command = f'draw it: python -m refineclip microworld {root}'
+    if not path.is_file():
+        raise FileNotFoundError(
+            f'expected the split {split} of the microworld, got no {path}; {command}'
+        )
+    found = json.loads(path.read_text())['info'].get('version', '1')
+    if found != VERSION:
+        raise ValueError(
+            f'expected images of version {VERSION} of the microworld in {root}, got version '
+            f'{found}; {command}'
+        )
 
 
 def _semantic_values(left_out: Sequence[str]) -> NDArray[np.uint8]:

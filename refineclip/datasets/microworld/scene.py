@@ -7,27 +7,28 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image, ImageDraw
 
-from .painting import Field, blend, inside, texture
-from .vocabulary import (
-    HOME_KINDS,
-    HOME_SHARE,
-    HUE_COLOURS,
-    KINDS,
-    NAMED_KINDS,
-    SCENE_HUES,
-    SCENES,
-)
+from .captions import caption
+from .outlines import OUTLINES
+from .textures import Field, texture
+from .vocabulary import COLOURS, HOME_KINDS, HOME_SHARE, KINDS, SCENE_TONES, SCENES
 
-VIEWS = ('pretrain', 'dense')
-COLOUR_JITTER = 0.15
-NOISE = 0.03
+VIEWS = {'pretrain': 64, 'dense': 128}
+# Things are drawn so many times larger and averaged, for smooth edges.
+OVERSAMPLING = 3
+COLOUR_JITTER = 0.06
+# Share of things in three colours that are none of their kind's: outline alone tells what they are.
+ANY_COLOURS = 0.1
+# Width and height of a thing against its radius.
+STRETCH = (0.8, 1.2)
+LARGEST_TURN = 0.25
+TEXTURE_SCALE = (0.8, 1.8)
+NOISE = 0.015
 # Bands of shadow across an image, and how much light they take or add.
 SHADOWS = (1.0, 2.0)
-SHADOW_DEPTH = 0.3
-# Textures as coarse as a patch or coarser, so that a patch's mean colour is not the scene's.
-TEXTURE_SCALE = (2.0, 4.0)
-# Least visible pixels of an object that a caption may name.
+SHADOW_DEPTH = 0.15
+# Least visible pixels of a thing that a caption may name.
 NAMEABLE_PIXELS = 20
 
 
@@ -37,10 +38,10 @@ class Scene:
 
     Attributes:
         image: (S, S, 3) uint8 RGB.
-        instances: (S, S) uint8; 0 is background, i + 1 the object i, later ones cover earlier ones.
-        kinds: Kind of each object, index into ``KINDS``; some may be covered wholly.
-        scene: Background, index into ``SCENES``.
-        caption: Names some of the named objects in any order, and the background half the time.
+        instances: (S, S) uint8; 0 is background, i + 1 the thing i, later ones cover earlier ones.
+        kinds: Kind of each thing, index into ``KINDS``; some may be covered wholly.
+        scene: Place, index into ``SCENES``.
+        caption: Names most of the named things, some colours, and the place half the time.
     """
 
     image: NDArray[np.uint8]
@@ -53,17 +54,16 @@ class Scene:
 class Microworld:
     """The images of one split, drawn on demand.
 
-    A background texture in two hues, objects in a pattern of two, specks of any hue over
-    everything, a lighting gradient, bands of shadow, a colour cast and noise. An object's second
-    hue is one of the background's, so that mean colour hardly tells objects from background; the
-    *name* of a kind stands for its first hue, pattern and shape together. A background shows its
-    eight home kinds four times out of five, and a third of the kinds is never named: so captions
-    leave tokens of a CLIP contaminated by context, and blind for what has no word.
+    A place in two colours; things from parts in three, which come in several colour schemes, so
+    that outline and parts make the kind; specks, a lighting gradient, bands of shadow, a colour
+    cast and noise. Places and things share colours. A place shows its eight home kinds four times
+    out of five, and a third of the kinds is never named: so captions leave tokens of a CLIP
+    contaminated by context, and blind for what has no word.
 
     Args:
         split: Any name; together with the seed it decides every image.
-        view: ``'pretrain'``: 64 px, one to four objects of any size, for captions; ``'dense'``:
-            128 px, three to five objects, for regions and tokens.
+        view: ``'pretrain'``: 64 px, one to four things of any size, for captions; ``'dense'``:
+            128 px, three to five things, for regions and tokens.
         seed: Seed of the world's images. Kinds, names and homes are fixed.
 
     Raises:
@@ -72,129 +72,132 @@ class Microworld:
 
     def __init__(self, split: str, view: str = 'dense', seed: int = 0) -> None:
         if view not in VIEWS:
-            raise ValueError(f'view: expected one of {VIEWS}, got {view!r}')
+            raise ValueError(f'view: expected one of {tuple(VIEWS)}, got {view!r}')
         self.split, self.view, self.seed = split, view, seed
-        self.size = 64 if view == 'pretrain' else 128
+        self.size = VIEWS[view]
 
     def __getitem__(self, index: int) -> Scene:
         """Draw image ``index``, any integer >= 0."""
         rng = np.random.default_rng((self.seed, zlib.crc32(self.split.encode()), index))
         scene = int(rng.integers(len(SCENES)))
-        image = self._background(rng, scene)
-        instances = np.zeros((self.size, self.size), dtype=np.uint8)
-        kinds: list[int] = []
+        drawing = _Drawing(self._background(rng, scene))
+        kinds, colours = [], []
         for radius, centre in zip(*self._places(rng), strict=True):
             home = rng.random() < HOME_SHARE
-            kind = int(rng.choice(HOME_KINDS[scene] if home else len(KINDS)))
-            kinds.append(kind)
-            self._draw_object(rng, image, instances, kind, radius, centre, len(kinds), scene)
+            kinds.append(int(rng.choice(HOME_KINDS[scene] if home else len(KINDS))))
+            colours.append(drawing.draw_thing(rng, kinds[-1], radius, centre, len(kinds)))
+        image, instances = drawing.finish()
         self._scatter_specks(rng, image)
+        pixels = np.bincount(instances.ravel(), minlength=len(kinds) + 1)[1:]
+        seen = np.flatnonzero(pixels >= NAMEABLE_PIXELS)
         return Scene(
             image=self._light(rng, image),
             instances=instances,
             kinds=tuple(kinds),
             scene=scene,
-            caption=_caption(rng, kinds, instances, scene),
+            caption=caption(rng, [kinds[i] for i in seen], [colours[i] for i in seen], scene),
         )
 
     def _background(self, rng: np.random.Generator, scene: int) -> Field:
-        y, x = np.mgrid[: self.size, : self.size] + 0.5
+        y, x = np.mgrid[: self.size, : self.size].astype(np.float32) + np.float32(0.5)
+        angle = rng.uniform(-0.25, 0.25)
+        x, y = np.cos(angle) * x + np.sin(angle) * y, np.cos(angle) * y - np.sin(angle) * x
+        if rng.random() < 0.5:
+            x = -x
         scale, phase = rng.uniform(*TEXTURE_SCALE), rng.uniform(0, 2 * np.pi)
-        share = texture(scene, x, y, scale, phase)[..., None]
-        first, second = (_colour(rng, hue) for hue in SCENE_HUES[scene])
+        share = texture(SCENES[scene], x, y, scale, phase)[..., None]
+        tones = SCENE_TONES[SCENES[scene]]
+        first, second = (_colour(rng, name) for name in tones[int(rng.integers(len(tones)))])
+        # Quieter than the things: the second tone is on its way to its colour only.
+        second = first + np.float32(rng.uniform(0.35, 0.7)) * (second - first)
         return first * (1 - share) + second * share
 
     def _places(self, rng: np.random.Generator) -> tuple[Field, list[Field]]:
-        """Radii and centres of the objects: each is put farthest from those before, of 12 tries."""
+        """Radii and centres of the things: each is put farthest from those before, of 12 tries."""
         if self.view == 'pretrain':
             count = 1 + int(rng.choice(4, p=[0.45, 0.30, 0.15, 0.10]))
-            low, high = 7.0, 30 * 1.15 / np.sqrt(count)
+            low, high = 8.0, 36 / np.sqrt(count)
         else:
             count = int(rng.integers(3, 6))
-            low, high = 13.0, 40 / np.sqrt(count)
-        radii = rng.uniform(low, min(high, 26.0), count)
+            low, high = 14.0, min(44 / np.sqrt(count), 26.0)
+        radii = rng.uniform(low, high, count)
         centres: list[Field] = []
         for radius in radii:
             edge = min(0.8 * radius, 0.45 * self.size)
             tries = rng.uniform(edge, self.size - edge, (12, 2))
             gaps = [np.linalg.norm(tries - centre, axis=1) for centre in centres]
             centres.append(tries[np.argmax(np.min(gaps, axis=0))] if gaps else tries[0])
-        return radii, centres
-
-    def _draw_object(
-        self,
-        rng: np.random.Generator,
-        image: Field,
-        instances: NDArray[np.uint8],
-        kind: int,
-        radius: float,
-        centre: Field,
-        number: int,
-        scene: int,
-    ) -> None:
-        look = KINDS[kind]
-        low = np.maximum(np.floor(centre - 1.2 * radius), 0).astype(int)
-        high = np.ceil(centre + 1.2 * radius).astype(int)
-        window = np.s_[low[1] : high[1], low[0] : high[0]]
-        height, width = instances[window].shape
-        y, x = np.mgrid[low[1] : low[1] + height, low[0] : low[0] + width] + 0.5
-        x, y = x - centre[0], y - centre[1]
-        mask = inside(
-            look.shape, *(axis / radius for axis in _turn(x, y, rng.uniform(-0.25, 0.25)))
-        )
-        across, along = _turn(x, y, rng.integers(2) * np.pi / 2 + rng.uniform(-0.3, 0.3))
-        period = max(6.0, rng.uniform(0.5, 0.9) * radius)
-        share = blend(look.pattern, across, along, period, rng.uniform(0, 2 * np.pi))[..., None]
-        first, second = _colour(rng, look.hue), _colour(rng, int(rng.choice(SCENE_HUES[scene])))
-        image[window][mask] = (first * (1 - share) + second * share)[mask]
-        instances[window][mask] = number
+        return radii.astype(np.float32), centres
 
     def _scatter_specks(self, rng: np.random.Generator, image: Field) -> None:
-        """Clutter of any hue, on objects and background alike; it belongs to what it lies on."""
-        count = int(rng.integers(6, 14)) * (self.size // 64) ** 2
+        """Clutter of any colour, on things and places alike; it belongs to what it lies on."""
+        count = int(rng.integers(3, 8)) * (self.size // 64) ** 2
+        palette = np.array(list(COLOURS.values()), dtype=np.float32)
         centres = rng.uniform(0, self.size, (count, 2))
-        radii, hues = rng.uniform(1, 2.5, count), rng.integers(len(HUE_COLOURS), size=count)
-        reach = np.arange(-3, 4)
-        for (cx, cy), radius, hue in zip(centres, radii, hues, strict=True):
+        radii, colours = rng.uniform(0.8, 1.6, count), rng.integers(len(palette), size=count)
+        reach = np.arange(-2, 3)
+        for (cx, cy), radius, colour in zip(centres, radii, colours, strict=True):
             y = (int(cy) + reach).clip(0, self.size - 1)[:, None]
             x = (int(cx) + reach).clip(0, self.size - 1)[None]
             near = (x + 0.5 - cx) ** 2 + (y + 0.5 - cy) ** 2 < radius**2
             rows, columns = np.broadcast_arrays(y, x)
-            image[rows[near], columns[near]] = HUE_COLOURS[hue]
+            image[rows[near], columns[near]] = palette[colour]
 
     def _light(self, rng: np.random.Generator, image: Field) -> NDArray[np.uint8]:
         """A lighting gradient, bands of shadow, a colour cast and pixel noise."""
-        angle, strength = rng.uniform(0, 2 * np.pi), rng.uniform(0.3, 0.8)
-        axis = (np.arange(self.size) + 0.5) / self.size - 0.5
-        along = np.sin(angle) * axis[:, None] + np.cos(angle) * axis[None]
-        across = np.cos(angle) * axis[:, None] - np.sin(angle) * axis[None]
-        waves, phase = rng.uniform(*SHADOWS), rng.uniform(0, 2 * np.pi)
-        shadow = np.sin(2 * np.pi * waves * across + phase + 2 * along)
-        light = 1 + strength * along + SHADOW_DEPTH * shadow
-        lit = image * light[..., None] * (1 + rng.uniform(-0.1, 0.1, 3))
-        noisy = lit + NOISE * rng.standard_normal(image.shape, dtype=np.float32)
+        angle, strength = rng.uniform(0, 2 * np.pi), np.float32(rng.uniform(0.2, 0.6))
+        axis = (np.arange(self.size, dtype=np.float32) + np.float32(0.5)) / self.size - 0.5
+        cos, sin = np.float32(np.cos(angle)), np.float32(np.sin(angle))
+        along = sin * axis[:, None] + cos * axis[None]
+        across = cos * axis[:, None] - sin * axis[None]
+        waves, phase = np.float32(2 * np.pi * rng.uniform(*SHADOWS)), rng.uniform(0, 2 * np.pi)
+        shadow = np.sin(waves * across + np.float32(phase) + 2 * along)
+        light = 1 + strength * along + np.float32(SHADOW_DEPTH) * shadow
+        lit = image * light[..., None] * (1 + rng.uniform(-0.1, 0.1, 3)).astype(np.float32)
+        noisy = lit + np.float32(NOISE) * rng.standard_normal(image.shape, dtype=np.float32)
         return (255 * noisy.clip(0, 1)).round().astype(np.uint8)
 
 
-def _colour(rng: np.random.Generator, hue: int) -> Field:
-    return HUE_COLOURS[hue] + rng.uniform(-COLOUR_JITTER, COLOUR_JITTER, 3)
+class _Drawing:
+    """A canvas and a map of numbers, both ``OVERSAMPLING`` times the image."""
+
+    def __init__(self, background: Field) -> None:
+        self.size = len(background)
+        large = (OVERSAMPLING * self.size,) * 2
+        pixels = (255 * background.clip(0, 1)).astype(np.uint8)
+        self.canvas = Image.fromarray(pixels).resize(large, Image.Resampling.NEAREST)
+        self.numbers = Image.new('L', large)
+
+    def draw_thing(
+        self, rng: np.random.Generator, kind: int, radius: float, centre: Field, number: int
+    ) -> str:
+        """Draw one, and return its main colour's name."""
+        scheme = KINDS[kind].schemes[int(rng.integers(len(KINDS[kind].schemes)))]
+        if rng.random() < ANY_COLOURS:
+            first, second, third = rng.choice(list(COLOURS), 3, replace=False)
+            scheme = (str(first), str(second), str(third))
+        fills = [tuple((255 * _colour(rng, name)).astype(int).tolist()) for name in scheme]
+        radii = radius * rng.uniform(*STRETCH, 2)
+        angle, mirrored = rng.uniform(-LARGEST_TURN, LARGEST_TURN), rng.random() < 0.5
+        turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+        turn = radii[:, None] * turn
+        if mirrored:
+            turn[0] *= -1
+        draw, draw_number = ImageDraw.Draw(self.canvas), ImageDraw.Draw(self.numbers)
+        for part in OUTLINES[KINDS[kind].name]:
+            corners = (OVERSAMPLING * (part.points @ turn + centre)).ravel().tolist()
+            draw.polygon(corners, fill=fills[part.colour])
+            draw_number.polygon(corners, fill=number)
+        return scheme[0]
+
+    def finish(self) -> tuple[Field, NDArray[np.uint8]]:
+        """Pixels (S, S, 3) in [0, 1] and numbers (S, S)."""
+        small = self.canvas.reduce(OVERSAMPLING)
+        numbers = self.numbers.resize((self.size,) * 2, Image.Resampling.NEAREST)
+        pixels = np.asarray(small).astype(np.float32) / np.float32(255)
+        return pixels, np.array(numbers, dtype=np.uint8)
 
 
-def _turn(x: Field, y: Field, angle: float) -> tuple[Field, Field]:
-    cos, sin = np.cos(angle), np.sin(angle)
-    return cos * x + sin * y, cos * y - sin * x
-
-
-def _caption(
-    rng: np.random.Generator, kinds: list[int], instances: NDArray[np.uint8], scene: int
-) -> str:
-    pixels = np.bincount(instances.ravel(), minlength=len(kinds) + 1)[1:]
-    visible = [
-        kind
-        for kind, count in zip(kinds, pixels, strict=True)
-        if kind < NAMED_KINDS and count >= NAMEABLE_PIXELS
-    ]
-    visible = [visible[position] for position in rng.permutation(len(visible))]
-    named = [kind for kind in visible if rng.random() < 0.8] or visible[:1]
-    text = ' and '.join(f'a {KINDS[kind].name}' for kind in named)
-    return f'{text} on {SCENES[scene]}'.strip() if not named or rng.random() < 0.5 else text
+def _colour(rng: np.random.Generator, name: str) -> Field:
+    jitter = rng.uniform(-COLOUR_JITTER, COLOUR_JITTER, 3)
+    return (np.array(COLOURS[name]) + jitter).clip(0, 1).astype(np.float32)

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from .scene import Microworld, Scene
-from .vocabulary import HUE_COLOURS
+from .vocabulary import COLOURS
 
 COLUMNS = 6
 SIDE = 192
@@ -44,7 +44,7 @@ def _paste(sheet: Image.Image, pixels: NDArray[np.uint8], left: int, top: int) -
 
 def _mask_colours(scene: Scene) -> NDArray[np.uint8]:
     """Objects by number, background dark grey."""
-    palette = np.concatenate([[[0.2] * 3], HUE_COLOURS])
+    palette = np.array([[0.2] * 3, *COLOURS.values()])
     return (255 * palette[scene.instances]).astype(np.uint8)
 
 

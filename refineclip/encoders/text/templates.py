@@ -49,19 +49,24 @@ TEMPLATES: dict[str, list[str]] = {
 
 
 def get_templates(templates: str | Sequence[str]) -> list[str]:
-    """Return a template set by name, or check one that is given as a list.
+    """Return a template set by name, or check templates that are given.
+
+    Args:
+        templates: Name of a set, a template, or a list of templates.
 
     Raises:
         ValueError: The name is unknown, the list is empty, or a template has no ``{}`` or other
             braces than it and ``{article}``.
     """
-    if isinstance(templates, str):
+    if isinstance(templates, str) and '{' not in templates:
         if templates not in TEMPLATES:
             raise ValueError(
-                f'templates: expected one of {sorted(TEMPLATES)} or a list of format strings, got '
+                f'templates: expected one of {sorted(TEMPLATES)} or format strings with {{}}, got '
                 f'{templates!r}.'
             )
         return list(TEMPLATES[templates])
+    if isinstance(templates, str):
+        templates = [templates]
     without = [template for template in templates if '{}' not in template]
     if without or not templates:
         raise ValueError(

@@ -214,34 +214,34 @@ def test_files_that_are_refused(driver: WebDriver, tmp_path: Path) -> None:
 def test_words_and_their_link(driver: WebDriver) -> None:
     tab(driver, 'Words')
     assert 'Write words above' in all_of(driver, '#named')[0].text
-    add_word(driver, 'dax')
+    add_word(driver, 'fish')
     add_word(driver, 'sand;грунт')
     until(lambda: len(all_of(driver, '#named .rc-panel')) == 2 * (1 + 2))
-    assert [one.text for one in all_of(driver, '#named .rc-chip')] == ['dax', 'sand']
+    assert [one.text for one in all_of(driver, '#named .rc-chip')] == ['fish', 'sand']
     link = driver.current_url
     visit(driver, link)
     tab(driver, 'Words')
     until(lambda: len(all_of(driver, '#named .rc-panel')) == 6)
-    assert query(driver)['words'] == ['dax', 'sand;грунт']
+    assert query(driver)['words'] == ['fish', 'sand;грунт']
 
 
 def test_two_sessions_do_not_see_each_other(driver: WebDriver, address: str) -> None:
     first = driver.current_window_handle
     tab(driver, 'Words')
-    add_word(driver, 'wug')
+    add_word(driver, 'boat')
     driver.switch_to.new_window('tab')
     visit(driver, address)
     tab(driver, 'Words')
     assert 'Write words above' in all_of(driver, '#named')[0].text
-    add_word(driver, 'fep')
-    until(lambda: [one.text for one in all_of(driver, '#named .rc-chip')] == ['fep'])
+    add_word(driver, 'tree')
+    until(lambda: [one.text for one in all_of(driver, '#named .rc-chip')] == ['tree'])
     field = all_of(driver, '#words input')[0]
     field.click()  # what is offered
-    assert 'wug' not in all_of(driver, '#words')[0].text
+    assert 'boat' not in all_of(driver, '#words')[0].text
     driver.close()
     driver.switch_to.window(first)
-    add_word(driver, 'toma')
-    until(lambda: [one.text for one in all_of(driver, '#named .rc-chip')] == ['wug', 'toma'])
+    add_word(driver, 'car')
+    until(lambda: [one.text for one in all_of(driver, '#named .rc-chip')] == ['boat', 'car'])
 
 
 def test_row_that_does_not_load_and_a_wrong_link(driver: WebDriver, address: str) -> None:

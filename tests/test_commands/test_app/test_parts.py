@@ -20,7 +20,7 @@ from refineclip.commands.app.words import Words
 from refineclip.encoders import RefinerCLIP
 from tests.test_visualization.toys import halves, noise
 
-DEFAULT = View(('a', 'b'), words=('dax',))
+DEFAULT = View(('a', 'b'), words=('fish',))
 LIMITS = Limits(('a', 'b'), ('plain', 'value'), num_samples=3, num_blocks=5)
 
 

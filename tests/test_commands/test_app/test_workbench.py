@@ -38,7 +38,7 @@ def test_a_row_that_does_not_load_is_a_message(page) -> None:
     assert look.count('class="rc-card"') == 3
     assert look.count('class="rc-panel"') == 4
     assert 'expected a weight file at no/such/file.pth, found none' in look
-    named = page.bench.name(page.samples[:1], replace(page.default, words=('dax', 'sand')), tell)
+    named = page.bench.name(page.samples[:1], replace(page.default, words=('fish', 'sand')), tell)
     assert named.count('rc-message') == 1
     assert named.count('class="rc-panel"') == 2 * (1 + 2)
 
@@ -81,10 +81,10 @@ def test_any_script_can_be_a_word(page) -> None:
         ('pca', 2, dict(own_scale=True, mode='plain'), '--own-scale --dense-mode plain'),
         (
             *('segmentation', 2),
-            dict(words=('dax;wug', 'sand'), synonyms='max', threshold=0.6),
+            dict(words=('fish;boat', 'sand'), synonyms='max', threshold=0.6),
             '--synonyms max --prob-thd 0.6',
         ),
-        ('segmentation', 1, dict(words=('dax;wug', 'sand')), ''),
+        ('segmentation', 1, dict(words=('fish;boat', 'sand')), ''),
     ],
 )
 def test_figures_are_those_of_draw(
@@ -94,6 +94,15 @@ def test_figures_are_those_of_draw(
     found = page.bench.figure(kind, page.samples[:images], view)
     files = [str(folder / f'{index}.png') for index in range(images)]
     out = tmp_path / 'a.png'
-    argv = [kind, *MODELS[:-1], '--images', *files, '--texts', 'dax;wug . sand', '--out', str(out)]
+    argv = [
+        kind,
+        *MODELS[:-1],
+        '--images',
+        *files,
+        '--texts',
+        'fish;boat . sand',
+        '--out',
+        str(out),
+    ]
     assert draw.main([*argv, *options.split()]) == 0
     assert found == out.read_bytes()

@@ -255,9 +255,9 @@ def test_resume_wants_the_same_demo(tmp_path, capsys):
 def test_vocabulary_is_that_of_the_captions(finished):
     _, out = finished
     setting = measures.Setting(out / 'data')
-    text = measures.vocabulary(setting, ('grass', 'dax'))
+    text = measures.vocabulary(setting, ('meadow', 'fish'))
     clip = build_clip('microworld-clip', 'shipped')
     with torch.no_grad():
-        said = clip.text(clip.tokenizer(['on grass', 'a dax']))
+        said = clip.text(clip.tokenizer(['in a meadow', 'a fish']))
     torch.testing.assert_close(text, torch.nn.functional.normalize(said, dim=1))
     assert np.isfinite(text.numpy()).all()

@@ -108,6 +108,12 @@ def test_unknown_templates() -> None:
     assert get_templates(['a {{}} {}']) == ['a {{}} {}']
 
 
+def test_one_template_needs_no_list() -> None:
+    assert get_templates('a {}') == ['a {}']
+    with pytest.raises(ValueError, match='no braces but'):
+        get_templates('a {} {kind}')
+
+
 def test_averages_by_hand() -> None:
     embedder = TextEmbedder(letters(), templates=['{}', '{}b'])
     got = embedder.embed(['a', 'a;cc'])

@@ -15,26 +15,28 @@ TOWER = {'model': 'microworld-clip', 'pretrained': 'shipped', 'templates': ['a {
 
 
 def test_equals_the_embedder_and_stays_out_of_checkpoints() -> None:
-    bank = TextBank(['dax', 'wug'], **TOWER)
+    bank = TextBank(['fish', 'boat'], **TOWER)
     clip = build_clip('microworld-clip', 'shipped').eval()
-    torch.testing.assert_close(bank.embeddings, TextEmbedder(clip, ['a {}']).embed(['dax', 'wug']))
+    torch.testing.assert_close(
+        bank.embeddings, TextEmbedder(clip, ['a {}']).embed(['fish', 'boat'])
+    )
     assert bank.state_dict() == {}
     assert list(bank.parameters()) == []
-    assert bank.names == ('dax', 'wug')
+    assert bank.names == ('fish', 'boat')
 
 
 def test_another_vocabulary() -> None:
-    bank = TextBank(['dax', 'wug'], **TOWER)
-    dax = bank.embeddings[0]
-    bank.set_vocabulary(['kiv', 'zib', 'dax'])
+    bank = TextBank(['fish', 'boat'], **TOWER)
+    fish = bank.embeddings[0]
+    bank.set_vocabulary(['mushroom', 'flower', 'fish'])
     assert bank.embeddings.shape == (3, 128)
-    torch.testing.assert_close(bank.embeddings[2], dax)
+    torch.testing.assert_close(bank.embeddings[2], fish)
 
 
 def test_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = TextBank(['dax', 'wug'], **TOWER, cache_dir=tmp_path)
+    first = TextBank(['fish', 'boat'], **TOWER, cache_dir=tmp_path)
     monkeypatch.setattr(TextEmbedder, '_embed_all', lambda *_: pytest.fail('embedded twice'))
-    again = TextBank(['dax', 'wug'], **TOWER, cache_dir=tmp_path)
+    again = TextBank(['fish', 'boat'], **TOWER, cache_dir=tmp_path)
     torch.testing.assert_close(first.embeddings, again.embeddings)
 
 
@@ -57,7 +59,7 @@ def test_errors() -> None:
     with pytest.raises(ValueError, match='got neither'):
         TextBank(['cat'])
     with pytest.raises(ValueError, match=r'of width 64.*got 128'):
-        TextBank(['dax'], **TOWER, embed_dim=64)
+        TextBank(['fish'], **TOWER, embed_dim=64)
     with pytest.raises(ValueError, match='one row for each of 2 names, got 1'):
         TextBank(['cat', 'dog'], text_embeddings=torch.ones(1, 4))
     with pytest.raises(ValueError, match='non-empty class names'):

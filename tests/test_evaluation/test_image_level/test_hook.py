@@ -26,7 +26,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Eight drawn images with captions, and two class folders of them."""
     folder = write_split(tmp_path_factory.mktemp('world'), 'val', 8)
     for index, path in enumerate(sorted((folder / 'val').iterdir())):
-        target = folder / 'classes' / ('dax', 'wug')[index % 2]
+        target = folder / 'classes' / ('fish', 'boat')[index % 2]
         target.mkdir(parents=True, exist_ok=True)
         Image.open(path).save(target / path.name)
     return folder
@@ -71,7 +71,7 @@ def test_follows_the_student_and_takes_every_nth_file(root: Path, runner: Any) -
     assert seen == [4]
     assert set(first) >= {'image/top1'}
     text = hook._texts['names']
-    # A student that says "wug" of everything is right about every second image.
+    # A student that says "boat" of everything is right about every second image.
     runner.model.student.image_embedding = lambda x: text[1:].expand(len(x), -1)
     second: dict[str, float] = {}
     hook.after_test_epoch(runner, second)

@@ -26,7 +26,7 @@ from .toys import batch, cat_seg
 pytestmark = pytest.mark.mm
 
 FOLDER = 'configs/segmentation/cat-seg'
-NOVEL = ('fep', 'kiv', 'pim', 'vash')
+NOVEL = ('tree', 'mushroom', 'key', 'bell')
 STEPS = 200  # of the overfit
 
 
@@ -152,7 +152,7 @@ def test_a_few_lines_of_python(repo_root, drawn, tmp_path):
     """What docs/segmentation.md shows, with mmseg's own functions."""
     stem = 'cat-seg_microworld-clip_1xb8-300i_microworld-base'
     cfg = small(repo_root, drawn, tmp_path, stem, 1)
-    cfg.model.vocabulary = ['dax', 'grass']
+    cfg.model.vocabulary = ['fish', 'meadow']
     model = init_model(cfg, device='cpu')
     photo = np.random.default_rng(0).integers(0, 256, (50, 70, 3), dtype=np.uint8)
     result = inference_model(model, photo)

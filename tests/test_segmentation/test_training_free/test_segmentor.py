@@ -178,7 +178,7 @@ def test_without_vocabulary_and_training() -> None:
 def test_the_default_scope_of_others_is_neither_minded_nor_changed(tmp_path: Path) -> None:
     write_image(tmp_path / 'a.png')
     with DefaultScope.overwrite_default_scope('mmdet'):
-        model = build_text_segmentor(**CLIP, vocabulary=['dax', 'wug'], templates=['a {}'])
+        model = build_text_segmentor(**CLIP, vocabulary=['fish', 'boat'], templates=['a {}'])
         expected = segment_image(model, tmp_path / 'a.png')
         assert DefaultScope.get_current_instance().scope_name == 'mmdet'
     assert np.array_equal(segment_image(model, tmp_path / 'a.png'), expected)

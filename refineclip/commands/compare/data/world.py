@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.nn import functional as F
 
+from refineclip.datasets.microworld import require_current, write_split
 from refineclip.evaluation.word_segmentation import word_miou
 
 from ...demo.measures import (
@@ -44,12 +45,7 @@ class World:
     def check(self) -> None:
         """See :meth:`Source.check`."""
         for split in SPLITS if self.job.data is not None else ():
-            file = self.root / 'annotations' / f'panoptic_{split}.json'
-            if not file.is_file():
-                raise FileNotFoundError(
-                    f'--data: expected images drawn by `python -m refineclip microworld`, got no '
-                    f'{file}; leave --data out and they are drawn'
-                )
+            require_current(self.root, split)
 
     def files(self) -> dict[str, Path | str]:
         """See :meth:`Source.files`."""
@@ -57,8 +53,6 @@ class World:
 
     def steps(self) -> list[Step]:
         """See :meth:`Source.steps`."""
-        from refineclip.datasets.microworld import write_split
-
         if self.job.data is not None:
             return []
         return [
