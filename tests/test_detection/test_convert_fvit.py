@@ -47,7 +47,7 @@ OPENAI = (('visual.model.', 'visual.'),)
 
 @register_model
 def refineclip_toy_eva02_fvit(pretrained: bool = False, **kwargs: Any) -> nn.Module:
-    sizes = dict(img_size=64, embed_dim=96, depth=5, num_heads=3, patch_size=8)
+    sizes = dict(img_size=64, embed_dim=128, depth=5, num_heads=4, patch_size=8)
     return timm.create_model('eva02_base_patch16_clip_224', **{**sizes, **kwargs})
 
 

@@ -17,7 +17,7 @@ from . import toys
 pytestmark = pytest.mark.mm
 PATCH_14 = dict(
     embed_dim=128,
-    vision_cfg=dict(image_size=56, layers=4, width=96, head_width=24, patch_size=14),
+    vision_cfg=dict(image_size=56, layers=4, width=128, head_width=32, patch_size=14),
 )
 STRIDES_14 = [3.5, 7, 14, 28, 56]
 

@@ -40,7 +40,7 @@ def test_data_of_other_classes_is_refused(classes, message):
 
 
 def test_spelling_of_compounds_does_not_matter():
-    DetVocabularyHook().before_train(runner(('DAX', 'wu_g', 'bli ck', 'tree')))
+    DetVocabularyHook().before_train(runner(('FISH', 'bo_at', 'hou se', 'tree')))
 
 
 def test_base_names_outside_the_vocabulary_are_refused():

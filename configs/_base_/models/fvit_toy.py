@@ -1,8 +1,8 @@
-# F-ViT on the tiny CLIP that this package ships (patch 8, five blocks, width 96, embeddings of
+# F-ViT on the tiny CLIP that this package ships (patch 8, five blocks, width 128, embeddings of
 # 128): for tests and the microworld. It has seen no photograph.
 _base_ = './fvit.py'
 
-width = 96
+width = 128
 embed_dims = 128
 strides = [2, 4, 8, 16, 32]
 norm_cfg = dict(type='BN', requires_grad=True)
