@@ -182,8 +182,8 @@ def build_page(args: argparse.Namespace) -> Page:
     default = View(tuple(rows), image=0 if samples else None, mode=args.dense_mode)
     if drawn:
         default = replace(default, words=world.first_words())
-        if len(samples) > world.FIRST and not args.images:
-            default = replace(default, image=world.FIRST, point=world.first_point())
+        if samples and not args.images:
+            default = replace(default, point=world.first_point())
     note = 'This world is drawn and says nothing about real images.' if drawn else ''
     bench = Workbench(
         DenseMaps(encoders, args.device),

@@ -57,7 +57,7 @@ LEAD = (
     'Equal colours are equal tokens: what one thing is should have one colour, and an outline.'
 )
 WARNING = (
-    'The microworld is drawn by a generator, and its CLIP has about one million parameters. These '
+    'The microworld is drawn by a generator, and its CLIP has 1.5 million parameters. These '
     'numbers show that the code runs and in which direction things move here; they say nothing '
     'about real images.'
 )
