@@ -149,7 +149,7 @@ def test_wrong_calls(tmp_path, capsys, finished):
     out = ['--out', str(tmp_path / 'out')]
     assert "got ['RLB']" in refused(['--suite', 'microworld', '--methods', 'RLB', *out], capsys)
     assert 'no suite' not in refused(['--suite', 'nothing', *out], capsys)
-    assert 'leave --data out' in refused(
+    assert 'draw it: python -m refineclip microworld' in refused(
         ['--suite', 'microworld', '--data', str(tmp_path), *out], capsys
     )
     assert 'needs no data' in refused(['--suite', 'photos', *out], capsys)
