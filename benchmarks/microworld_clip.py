@@ -1,7 +1,6 @@
 """``python -m benchmarks microworld-clip``: has the microworld's CLIP something to lose?
 
-Conditions on frozen towers alone, each a difference with its 95 % interval (paired bootstrap over
-images):
+Conditions on frozen towers alone; differences have a 95 % interval (paired bootstrap over images):
 
 - W1: crops of named kinds are named right four times of five.
 - W2: knn, ridge and gk of tokens above their mean colour and above an untrained tower of the same
@@ -31,7 +30,7 @@ NUM_PICTURES = 4
 def conditions(rows: dict[str, Scores], name: str) -> list[tuple[str, bool]]:
     """Every condition as a sentence with numbers, and whether it holds.
 
-    A difference holds if its whole interval is above what is asked.
+    A difference holds if it is as large as asked and its whole interval is above 0.
     """
     own = rows[name]
     crops = own['crops_things_top1'].value
@@ -65,11 +64,10 @@ def picture(setting: Setting, models: dict[str, str], path: Path) -> None:
     from refineclip.visualization import pca_figure
     from refineclip.visualization.style import save_figure
 
-    data = evaluation(setting)
+    data = evaluation(setting, NUM_PICTURES)
     maps = {name: data.maps(build_row(setting, spec)) for name, spec in models.items()}
-    images = [Image.open(data.dataset[i].img_path) for i in range(NUM_PICTURES)]
-    first = {name: own[:NUM_PICTURES] for name, own in maps.items()}
-    save_figure(pca_figure(images, first, shared=False), path)
+    images = [Image.open(data.dataset[i].img_path) for i in range(len(data.dataset))]
+    save_figure(pca_figure(images, maps, shared=False), path)
 
 
 def parse_args(argv: list[str]) -> argparse.Namespace:

@@ -24,6 +24,7 @@ from refineclip.datasets.microworld import (
 from refineclip.datasets.microworld.captions import caption
 from refineclip.datasets.microworld.coco_layout import SEMANTIC_CLASSES, _run_lengths
 from refineclip.datasets.microworld.outlines import OUTLINES, arc, ellipse, star
+from refineclip.datasets.microworld.scene import _Drawing
 from refineclip.datasets.microworld.sheet import contact_sheet
 from refineclip.datasets.microworld.textures import texture
 from refineclip.datasets.microworld.vocabulary import (
@@ -161,15 +162,23 @@ def test_captions_by_hand():
     assert {'a fish, a house and a tree', 'a red house, a fish and a tree at sea'} <= many
 
 
-def test_things_are_drawn_turned_mirrored_and_in_any_colours():
-    first = Microworld('looks', 'pretrain')
-    areas = [(s.instances == 1).mean() for s in (first[i] for i in range(60))]
-    assert max(areas) > 4 * min(areas)
-    for index in range(30):
-        scene = first[index]
-        if len(scene.kinds) == 1:
-            inside = scene.image[scene.instances == 1].astype(float)
-            assert inside.std(axis=0).max() > 5  # parts differ in colour
+def test_things_come_mirrored_in_their_colours_and_in_others():
+    key = next(index for index, kind in enumerate(KINDS) if kind.name == 'key')
+    plain, sides, mains = np.full((64, 64, 3), 0.5, np.float32), [], []
+    for seed in range(60):
+        drawing = _Drawing(plain)
+        mains.append(
+            drawing.draw_thing(np.random.default_rng(seed), key, 26.0, np.full(2, 32.0), 1)
+        )
+        image, numbers = drawing.finish()
+        columns = (numbers == 1).sum(axis=0)
+        sides.append(columns[:32].sum() > columns[32:].sum())  # where the bow is
+        assert np.abs(image[numbers == 0] - 0.5).mean() < 0.05
+        assert image[numbers == 1].std(axis=0).max() > 0.02  # parts differ in colour
+    assert 10 < sum(sides) < 50
+    own = {scheme[0] for scheme in KINDS[key].schemes}
+    assert own < set(mains)
+    assert 0.02 < np.mean([main not in own for main in mains]) < 0.3
 
 
 def test_written_masks_are_the_drawn_ones(root: Path):

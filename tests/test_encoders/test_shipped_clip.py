@@ -47,7 +47,7 @@ def test_words_are_tokens_of_their_own(shipped):
     ids = shipped.tokenizer(list(WORDS))
     lengths = dict(zip(WORDS, (ids != 0).sum(dim=1).tolist(), strict=True))
     several = {word for word, length in lengths.items() if length > 3}  # start, word, end
-    assert several >= set(SEVERAL_TOKENS.split())
+    assert several == set(SEVERAL_TOKENS.split())
     assert max(lengths.values()) <= 6
     assert len({tuple(row) for row in ids.tolist()}) == len(WORDS)
     # The end of text is where the text tower reads: the largest id.
@@ -57,7 +57,7 @@ def test_words_are_tokens_of_their_own(shipped):
 def test_longest_caption_fits_the_context(shipped):
     text = 'a flower, a green mushroom, an orange kite and a house in a meadow'
     ids = shipped.tokenizer([text])
-    assert ids[0].count_nonzero() == ids.shape[1] == 24  # one of 65,536; none is longer
+    assert ids[0].count_nonzero() == ids.shape[1] == 24  # among the longest that are drawn
     assert shipped.tokenizer.decode(ids[0].tolist()).count('meadow') == 1
 
 

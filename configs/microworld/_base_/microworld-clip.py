@@ -25,8 +25,7 @@ train_dataloader = dict(
 )
 optim_wrapper = dict(
     type='OptimWrapper',
-    # Matrices of blocks move by orthogonal steps: in 300 steps what AdamW alone does in 1,000.
-    # The rest is AdamW's, at a rate of 1.5e-3.
+    # Matrices of blocks move by orthogonal steps; the rest is AdamW's, at a rate of 1.5e-3.
     constructor='MuonOptimWrapperConstructor',
     optimizer=dict(
         type='Muon',

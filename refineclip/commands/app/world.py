@@ -59,7 +59,8 @@ def detectors(demo: Path) -> dict[str, tuple[Path, Path]]:
 def samples(count: int) -> list[tuple[str, Image.Image]]:
     """Captions and images of the split that the demo reports on: the one to open on, the first."""
     world = Microworld('val')
-    scenes = [world[index] for index in (FIRST, *range(FIRST))[:count]]
+    others = [index for index in range(count) if index != FIRST]
+    scenes = [world[index] for index in (FIRST, *others)[:count]]
     return [(scene.caption, Image.fromarray(scene.image)) for scene in scenes]
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from mmengine.registry import DATASETS
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
+from torchvision.transforms.functional import pil_to_tensor
 
 from .scene import Microworld
 
@@ -51,8 +51,6 @@ class MicroworldPairs(Dataset[dict[str, Any]]):
         if index not in self._drawn:
             scene = self.world[index]
             image = Image.fromarray(scene.image).reduce(self.reduce)
-            pixels = torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8)
-            pixels = pixels.view(*image.size, 3).permute(2, 0, 1).contiguous()
-            self._drawn[index] = pixels, scene.caption
+            self._drawn[index] = pil_to_tensor(image), scene.caption
         pixels, caption = self._drawn[index]
         return dict(inputs=pixels, data_samples=caption)

@@ -96,6 +96,9 @@ def test_rows_of_the_drawn_world(tmp_path: Path) -> None:
 
 def test_the_page_opens_on_objects_that_have_names() -> None:
     assert world.first_words() == ('cactus', 'car', 'house', 'street')
+    assert len({caption for caption, _ in world.samples(40)}) > 34
+    assert len(world.samples(40)) == 40
+    assert world.samples(1)[0][0] == 'a teal cactus, a car and a house in a street'
     x, y = world.first_point()
     assert 0 < x < 1
     assert 0 < y < 1
